@@ -1,0 +1,92 @@
+//! Child processes that measure.
+//!
+//! Each runtime is measured in a process of its own, so that none feels the threads, the signal handlers or the
+//! heap of another, and so that the memory and the CPU time of the process are those of the one runtime. A worker
+//! is this same program: it reads a line `workload size` from standard input, answers with a line of values on
+//! standard output, and ends when its standard input does. Between its rounds it waits for input and leaves the
+//! machine to the others.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::arguments;
+use crate::harness::{Runtime, Suite, Workload};
+
+/// The near end of a worker process, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Worker {
+    child: Child,
+    /// Taken only by the drop.
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts a worker for a runtime.
+    pub fn start(suite: &Suite, runtime: &Runtime) -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([arguments::WORKER, suite.name, runtime.name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let requests = child.stdin.take();
+        let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Self { child, requests, answers: BufReader::new(stdout) })
+    }
+
+    /// Runs a workload with a size and returns the values of its figures.
+    pub fn measure(&mut self, workload: &Workload, size: u64) -> io::Result<Vec<f64>> {
+        let requests = self.requests.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(requests, "{} {size}", workload.name)?;
+        let mut answer = String::new();
+        if self.answers.read_line(&mut answer)? == 0 {
+            let status = self.child.wait()?;
+            return Err(io::Error::other(format!("its process ended with {status}")));
+        }
+        let values: Option<Vec<f64>> = answer.split_whitespace().map(|value| value.parse().ok()).collect();
+        match values {
+            Some(values) if values.len() == workload.figures.len() => Ok(values),
+            _ => Err(io::Error::other(format!("unexpected answer {answer:?}"))),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        // There is nothing to be done about a child that cannot be waited for.
+        let _ = self.child.wait();
+    }
+}
+
+/// The far end: answers requests from standard input until it ends.
+pub fn serve(suite: &Suite, runtime: &Runtime) -> io::Result<()> {
+    for request in io::stdin().lines() {
+        let request = request?;
+        let (workload, size) = parse_request(&request)
+            .filter(|(name, _)| suite.workloads.iter().any(|workload| workload.name == *name))
+            .ok_or_else(|| io::Error::other(format!("not a request: {request:?}")))?;
+        let values: Vec<String> = (runtime.run)(workload, size).iter().map(f64::to_string).collect();
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", values.join(" "))?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+fn parse_request(request: &str) -> Option<(&str, u64)> {
+    let (workload, size) = request.split_once(' ')?;
+    Some((workload, size.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_have_a_name_and_a_size() {
+        assert_eq!(parse_request("yield-2 500"), Some(("yield-2", 500)));
+        assert_eq!(parse_request("yield-2"), None);
+        assert_eq!(parse_request("yield-2 many"), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! Erlang-style actors on greenlets: receive, links, exit signals and supervisors.

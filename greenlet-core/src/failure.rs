@@ -1,0 +1,125 @@
+//! How a greenlet ended when it did not return.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use crate::hub;
+use crate::raise::{GreenletExit, Raised};
+
+/// Why a greenlet failed: it panicked, or an error was raised in it that nobody caught.
+///
+/// Cheap to clone; all clones are the same failure.
+#[derive(Clone)]
+pub struct Failure(Arc<Kind>);
+
+enum Kind {
+    Panic { message: String, place: Option<String>, payload: Mutex<Option<Box<dyn Any + Send>>> },
+    Raised(Raised),
+}
+
+impl Failure {
+    pub(crate) fn from_raised(raised: Raised) -> Failure {
+        Failure(Arc::new(Kind::Raised(raised)))
+    }
+
+    fn from_panic(payload: Box<dyn Any + Send>) -> Failure {
+        let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+            (Some(text), _) => (*text).to_owned(),
+            (None, Some(text)) => text.clone(),
+            (None, None) => "a payload that is not a string".to_owned(),
+        };
+        let place = hub::take_panic_place();
+        Failure(Arc::new(Kind::Panic { message, place, payload: Mutex::new(Some(payload)) }))
+    }
+
+    /// Whether it was a panic.
+    pub fn is_panic(&self) -> bool {
+        matches!(*self.0, Kind::Panic { .. })
+    }
+
+    /// What was raised, if it was not a panic.
+    pub fn raised(&self) -> Option<&Raised> {
+        match &*self.0 {
+            Kind::Raised(raised) => Some(raised),
+            Kind::Panic { .. } => None,
+        }
+    }
+
+    /// The raised error as an `E`, if it is one.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.raised()?.downcast_ref()
+    }
+
+    /// The payload of the panic, for [`std::panic::resume_unwind`]. The first caller gets it.
+    pub fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        match &*self.0 {
+            Kind::Panic { payload, .. } => {
+                payload.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+            }
+            Kind::Raised(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::Panic { message, place: Some(place), .. } => write!(f, "panicked at {place}: {message}"),
+            Kind::Panic { message, place: None, .. } => write!(f, "panicked: {message}"),
+            Kind::Raised(raised) => fmt::Display::fmt(raised, f),
+        }
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Failure({self})")
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.raised().map(|raised| raised.error() as &(dyn Error + 'static))
+    }
+}
+
+/// Why [`Greenlet::get`](crate::Greenlet::get) has no value.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GreenletError {
+    /// The greenlet was killed, or ended itself with [`GreenletExit`]. gevent returns the exit as the value.
+    #[error("the greenlet was killed or exited")]
+    Exit(#[source] GreenletExit),
+    /// It panicked, or an error was raised in it.
+    #[error("the greenlet failed: {0}")]
+    Failed(#[source] Failure),
+    /// The time given for the wait was over first. The greenlet goes on.
+    #[error("the greenlet did not end in time")]
+    TimedOut,
+    /// [`Greenlet::into_value`](crate::Greenlet::into_value) was called while other typed handles exist.
+    #[error("the value is shared with other handles of the greenlet")]
+    Shared,
+}
+
+/// The end of a greenlet apart from its value.
+pub(crate) enum End {
+    Value,
+    Exit,
+    Failed(Failure),
+}
+
+impl End {
+    /// What an unwound greenlet ended with.
+    pub(crate) fn from_unwind(payload: Box<dyn Any + Send>) -> End {
+        match payload.downcast::<Raised>() {
+            Ok(raised) => End::from_raised(*raised),
+            Err(panic) => End::Failed(Failure::from_panic(panic)),
+        }
+    }
+
+    pub(crate) fn from_raised(raised: Raised) -> End {
+        if raised.is::<GreenletExit>() { End::Exit } else { End::Failed(Failure::from_raised(raised)) }
+    }
+}

@@ -1,0 +1,108 @@
+//! Killing: raising in another greenlet.
+
+use std::error::Error;
+use std::time::Duration;
+
+use super::GreenletRef;
+use super::raw::Phase;
+use crate::hub::Deadline;
+use crate::raise::{GreenletExit, Raised};
+
+/// How to kill: what is raised, and how long to wait for the end. See [`GreenletRef::kill_with`].
+#[derive(Clone, Debug)]
+#[must_use = "it says how to kill, and kills nothing"]
+pub struct Kill {
+    raised: Raised,
+    wait: Wait,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wait {
+    No,
+    Until(Deadline),
+}
+
+impl Default for Kill {
+    /// Raises [`GreenletExit`] and waits for the end.
+    fn default() -> Kill {
+        Kill::error(GreenletExit)
+    }
+}
+
+impl Kill {
+    /// Raises this error: a greenlet that does not catch it fails with it.
+    pub fn error(error: impl Error + Send + Sync + 'static) -> Kill {
+        Kill { raised: Raised::new(error), wait: Wait::Until(Deadline::Never) }
+    }
+
+    /// Does not wait for the end.
+    pub fn no_wait(mut self) -> Kill {
+        self.wait = Wait::No;
+        self
+    }
+
+    /// Waits for the end for at most so long.
+    pub fn timeout(mut self, timeout: Duration) -> Kill {
+        self.wait = Wait::Until(Deadline::After(timeout));
+        self
+    }
+}
+
+impl GreenletRef {
+    /// Raises [`GreenletExit`] in the greenlet and waits until it has ended.
+    ///
+    /// - Suspended: it is unwound from where it is suspended; destructors run, locks and sockets are released. If a
+    ///   wake-up was queued for it first, it goes on with that and is unwound at its next suspension point.
+    /// - Not started, or waiting for its first turn: it never runs.
+    /// - Ended: nothing happens.
+    /// - The current greenlet: it is raised right here.
+    /// - It may [`catch`](crate::catch) the raise and live on; then this waits on.
+    ///
+    /// Code that computes without suspending is not interrupted. A greenlet that is unwinding already (suspended in a
+    /// destructor) gets the raise once that is over. Works from any thread.
+    ///
+    /// In programs built with `panic = "abort"` nothing can be unwound, and a kill aborts the process.
+    pub fn kill(&self) {
+        self.kill_with(Kill::default());
+    }
+
+    /// Kills with an error of one's own, without waiting, or with a limit on the wait. True if the greenlet has ended.
+    ///
+    /// The limit bounds the wait for the end, not the delivery; when it passes, the greenlet is alive and the raise
+    /// stands.
+    ///
+    /// ```
+    /// use greenlet_core::{sleep, spawn, yield_now, Kill};
+    /// use std::time::Duration;
+    ///
+    /// let worker = spawn(|| sleep(Duration::MAX));
+    /// yield_now();
+    /// worker.kill_with(Kill::error(std::io::Error::other("shutting down")));
+    /// assert_eq!(worker.exception().unwrap().to_string(), "shutting down");
+    /// ```
+    pub fn kill_with(&self, kill: Kill) -> bool {
+        if self.ready() {
+            return true;
+        }
+        if self.is_current() {
+            match kill.wait {
+                // A raise in the middle of an unwinding would abort the process: it has to wait like any other.
+                Wait::Until(_) if !std::thread::panicking() => kill.raised.reraise(),
+                _ => {
+                    self.raise(kill.raised);
+                    return false;
+                }
+            }
+        }
+        match self.home_hub() {
+            Some(hub) if self.header_ref().local.phase.get() == Phase::New => {
+                hub.cancel(self.header(), kill.raised);
+            }
+            _ => self.raise(kill.raised),
+        }
+        match kill.wait {
+            Wait::No => self.ready(),
+            Wait::Until(deadline) => self.join_deadline(deadline),
+        }
+    }
+}

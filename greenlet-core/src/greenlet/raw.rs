@@ -1,0 +1,466 @@
+//! The one allocation behind a greenlet: a header that every part of the hub knows, followed by the closure, and in
+//! the closure's place later by the value.
+//!
+//! # Invariants
+//! The `SAFETY` comments of this crate lean on these:
+//!
+//! - **Home.** `local` and the closure are touched on the home thread only (the thread of `shared`'s hub). Everything
+//!   else is atomic or under the `end` lock.
+//! - **Counts.** `refs` counts `GreenletRef`s, plus one for all typed handles together (`handles` counts those),
+//!   plus one for the hub from the start until the greenlet has ended *and* no entry of the ready queue names it.
+//!   The allocation is freed when `refs` reaches zero.
+//! - **Alive while it waits.** A greenlet that is suspended, or is the running one, is held by its hub. So a wait
+//!   node on its stack may point at its header without a count.
+//! - **Value.** It exists from the moment that `state` has `VALUE` until it is dropped or taken out. Only typed
+//!   handles reach it; it is dropped by whoever sets the second of `VALUE` and `NO_HANDLES`. A typed handle goes to
+//!   another thread only if `T` may.
+//! - **Closure.** It is dropped, or run, on the home thread. If the last count goes elsewhere before it ran, the
+//!   allocation is sent home first.
+
+use std::cell::{Cell, UnsafeCell};
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+
+use crate::failure::{End, Failure};
+use crate::hub::{HubShared, Link, LinkKind, Worker};
+use crate::link::LinkEntry;
+use crate::lock::Lock;
+use crate::raise::Raised;
+use crate::stack::StackSize;
+use crate::wait::WaitList;
+
+#[repr(C)]
+pub(crate) struct Header {
+    /// Must stay first: the inbox hands out pointers to it.
+    link: Link,
+    /// Whether `link` is in an inbox.
+    in_inbox: AtomicBool,
+    state: AtomicU8,
+    handles: AtomicU32,
+    refs: AtomicUsize,
+    vtable: &'static VTable,
+    pub(crate) shared: Arc<HubShared>,
+    pub(crate) id: u64,
+    pub(crate) site: &'static Location<'static>,
+    name: OnceLock<Box<str>>,
+    pub(crate) local: Local,
+    pub(crate) end: Lock<Ending>,
+}
+
+/// What only the home thread touches.
+pub(crate) struct Local {
+    pub(crate) phase: Cell<Phase>,
+    /// An entry of the ready queue names this greenlet.
+    pub(crate) queued: Cell<bool>,
+    /// It was suspended while its stack was unwinding: nothing may be raised in it now.
+    pub(crate) unwinding: Cell<bool>,
+    /// Unwindings under way on this stack, as far as this crate sees them (see `hub::unwinding_begins`).
+    pub(crate) unwind_marks: Cell<u32>,
+    /// Its place in the hub's list of live greenlets.
+    pub(crate) live_index: Cell<u32>,
+    pub(crate) stack_size: Cell<StackSize>,
+    pub(crate) worker: Cell<Option<NonNull<Worker>>>,
+    /// Raises that have arrived and were not yet thrown, oldest first. `None` when empty, to be cheap to ask.
+    raises: Cell<Option<Box<Vec<Raised>>>>,
+    pub(crate) has_raises: Cell<bool>,
+    /// The thread's own stack: it has no worker, and suspends by running the loop.
+    pub(crate) is_main: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Not started, or waiting for its first turn: it has a closure and no stack.
+    New,
+    /// Started, so it has a stack that must be finished or unwound.
+    Started,
+    Ended,
+}
+
+/// The end of a greenlet and who wants to know it.
+pub(crate) struct Ending {
+    pub(crate) failure: Option<Failure>,
+    pub(crate) waiters: WaitList<()>,
+    pub(crate) links: Vec<LinkEntry>,
+}
+
+// SAFETY: wait nodes are only reached under the lock that this is kept in (see `wait`).
+unsafe impl Send for Ending {}
+
+const ENDED: u8 = 1;
+const VALUE: u8 = 1 << 1;
+const EXIT: u8 = 1 << 2;
+const FAILED: u8 = 1 << 3;
+const NO_HANDLES: u8 = 1 << 4;
+/// `start` was called.
+const STARTED: u8 = 1 << 5;
+
+pub(crate) struct VTable {
+    run: unsafe fn(NonNull<Header>) -> End,
+    drop_closure: unsafe fn(NonNull<Header>),
+    value: unsafe fn(NonNull<Header>) -> NonNull<()>,
+    drop_value: unsafe fn(NonNull<Header>),
+    free: unsafe fn(NonNull<Header>),
+}
+
+#[repr(C)]
+struct Allocation<F, T> {
+    header: Header,
+    body: UnsafeCell<Body<F, T>>,
+}
+
+union Body<F, T> {
+    closure: ManuallyDrop<F>,
+    value: ManuallyDrop<T>,
+}
+
+struct Table<F, T>(F, T);
+
+impl<F: FnOnce() -> T, T> Table<F, T> {
+    const TABLE: VTable = VTable {
+        run: Self::run,
+        drop_closure: Self::drop_closure,
+        value: Self::value,
+        drop_value: Self::drop_value,
+        free: Self::free,
+    };
+
+    fn body(header: NonNull<Header>) -> *mut Body<F, T> {
+        // SAFETY: every header with this table heads an `Allocation<F, T>`.
+        unsafe { header.cast::<Allocation<F, T>>().as_ref() }.body.get()
+    }
+
+    /// Caller: the home thread, once, with the closure still there.
+    unsafe fn run(header: NonNull<Header>) -> End {
+        let body = Self::body(header);
+        // SAFETY: the caller promises that the closure is there and takes it out by this.
+        let closure = unsafe { ManuallyDrop::take(&mut (*body).closure) };
+        match catch_unwind(AssertUnwindSafe(closure)) {
+            Ok(value) => {
+                // SAFETY: the closure is gone, nobody reads the value before `end` sets `VALUE`.
+                unsafe { (*body).value = ManuallyDrop::new(value) };
+                End::Value
+            }
+            Err(payload) => End::from_unwind(payload),
+        }
+    }
+
+    /// Caller: the home thread, with the closure still there; it is gone afterwards.
+    unsafe fn drop_closure(header: NonNull<Header>) {
+        // SAFETY: as promised by the caller.
+        let drop = || unsafe { ManuallyDrop::drop(&mut (*Self::body(header)).closure) };
+        contain("the closure of a greenlet that never ran", drop);
+    }
+
+    unsafe fn value(header: NonNull<Header>) -> NonNull<()> {
+        // SAFETY: a pointer into a live allocation is not null.
+        unsafe { NonNull::new_unchecked(Self::body(header)) }.cast()
+    }
+
+    /// Caller: whoever set the second of `VALUE` and `NO_HANDLES`; the value is gone afterwards.
+    unsafe fn drop_value(header: NonNull<Header>) {
+        // SAFETY: as promised by the caller.
+        let drop = || unsafe { ManuallyDrop::drop(&mut (*Self::body(header)).value) };
+        contain("the value of a greenlet", drop);
+    }
+
+    /// Caller: the last count. The closure and the value are gone already.
+    unsafe fn free(header: NonNull<Header>) {
+        // SAFETY: the allocation was made by `allocate` with these types; nobody else has it.
+        drop(unsafe { Box::from_raw(header.cast::<Allocation<F, T>>().as_ptr()) });
+    }
+}
+
+/// Runs a destructor of the user's and reports its panic instead of passing it on.
+fn contain(what: &str, drop: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) {
+        tracing::error!(target: "greenlet", "dropping {what} failed");
+        // A payload may panic when dropped; it is not worth a second containment.
+        std::mem::forget(payload);
+    }
+}
+
+pub(crate) struct Spec {
+    pub(crate) shared: Arc<HubShared>,
+    pub(crate) id: u64,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) stack_size: StackSize,
+}
+
+/// Makes a greenlet that has not started, with one typed handle.
+pub(crate) fn allocate<F: FnOnce() -> T, T>(spec: Spec, closure: F) -> NonNull<Header> {
+    let header = Header::new(spec, &Table::<F, T>::TABLE, false);
+    let body = UnsafeCell::new(Body { closure: ManuallyDrop::new(closure) });
+    let allocation = Box::new(Allocation::<F, T> { header, body });
+    NonNull::from(Box::leak(allocation)).cast()
+}
+
+/// Makes the main greenlet of a hub: it runs already and counts for the hub only.
+pub(crate) fn allocate_main(spec: Spec) -> NonNull<Header> {
+    let mut header = Header::new(spec, &Table::<fn(), ()>::TABLE, true);
+    *header.state.get_mut() = NO_HANDLES | STARTED;
+    header.local.phase.set(Phase::Started);
+    let body = UnsafeCell::new(Body::<fn(), ()> { value: ManuallyDrop::new(()) });
+    NonNull::from(Box::leak(Box::new(Allocation { header, body }))).cast()
+}
+
+impl Header {
+    fn new(spec: Spec, vtable: &'static VTable, is_main: bool) -> Header {
+        let name = OnceLock::new();
+        if let Some(given) = spec.name {
+            let _ = name.set(given);
+        }
+        Header {
+            link: Link::new(LinkKind::Greenlet),
+            in_inbox: AtomicBool::new(false),
+            state: AtomicU8::new(0),
+            handles: AtomicU32::new(1),
+            refs: AtomicUsize::new(1),
+            vtable,
+            shared: spec.shared,
+            id: spec.id,
+            site: spec.site,
+            name,
+            local: Local {
+                phase: Cell::new(Phase::New),
+                queued: Cell::new(false),
+                unwinding: Cell::new(false),
+                unwind_marks: Cell::new(0),
+                live_index: Cell::new(u32::MAX),
+                stack_size: Cell::new(spec.stack_size),
+                worker: Cell::new(None),
+                raises: Cell::new(None),
+                has_raises: Cell::new(false),
+                is_main,
+            },
+            end: Lock::new(Ending { failure: None, waiters: WaitList::new(), links: Vec::new() }),
+        }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The name given to it, if any.
+    pub(crate) fn given_name(&self) -> Option<&str> {
+        self.name.get().map(|name| &**name)
+    }
+
+    // --- state -----------------------------------------------------------------------------------------------
+
+    #[inline]
+    pub(crate) fn ended(&self) -> bool {
+        self.state.load(Ordering::Acquire) & ENDED != 0
+    }
+
+    /// Ended, and not by a failure.
+    pub(crate) fn successful(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        state & ENDED != 0 && state & FAILED == 0
+    }
+
+    pub(crate) fn exited(&self) -> bool {
+        self.state.load(Ordering::Acquire) & EXIT != 0
+    }
+
+    pub(crate) fn has_value(&self) -> bool {
+        self.state.load(Ordering::Acquire) & VALUE != 0
+    }
+
+    /// Claims the start: true for the first caller.
+    pub(crate) fn claim_start(&self) -> bool {
+        self.state.fetch_or(STARTED, Ordering::AcqRel) & STARTED == 0
+    }
+
+    pub(crate) fn was_started(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & STARTED != 0
+    }
+
+    /// Records the end under the lock. Returns whether the value must be dropped, as nobody can ask for it.
+    pub(crate) fn set_ended(&self, end: &End) -> bool {
+        let bits = match end {
+            End::Value => VALUE,
+            End::Exit => EXIT,
+            End::Failed(_) => FAILED,
+        };
+        let before = self.state.fetch_or(ENDED | STARTED | bits, Ordering::AcqRel);
+        before & NO_HANDLES != 0 && matches!(end, End::Value)
+    }
+
+    // --- inbox -----------------------------------------------------------------------------------------------
+
+    /// Claims the link for an inbox: true when it is in none.
+    pub(crate) fn claim_link(&self) -> bool {
+        !self.in_inbox.swap(true, Ordering::AcqRel)
+    }
+
+    /// The link is out of the inbox. A wake-up from now on pushes it again.
+    pub(crate) fn release_link(&self) {
+        self.in_inbox.swap(false, Ordering::AcqRel);
+    }
+
+    // --- counts ----------------------------------------------------------------------------------------------
+
+    #[inline]
+    pub(crate) fn retain(&self) {
+        let before = self.refs.fetch_add(1, Ordering::Relaxed);
+        if before > usize::MAX / 2 {
+            // Only a leak of half the address space gets here; going on would free a greenlet in use.
+            std::process::abort();
+        }
+    }
+
+    /// Gives a count back.
+    ///
+    /// # Safety
+    /// The caller owns a count and does not use the header afterwards.
+    #[inline]
+    pub(crate) unsafe fn release(this: NonNull<Header>) {
+        // SAFETY: the count keeps it alive until here.
+        let header = unsafe { this.as_ref() };
+        // A sole owner needs no read-modify-write: nobody is left who could add a count.
+        if header.refs.load(Ordering::Acquire) != 1 {
+            if header.refs.fetch_sub(1, Ordering::Release) != 1 {
+                return;
+            }
+            fence(Ordering::Acquire);
+        }
+        // SAFETY: that was the last count.
+        unsafe { Header::destroy(this) };
+    }
+
+    /// # Safety
+    /// No count is left.
+    unsafe fn destroy(this: NonNull<Header>) {
+        // SAFETY: nobody else has the allocation any more.
+        unsafe {
+            let header = this.as_ref();
+            if !header.ended() && !header.local.is_main {
+                // It never started: the closure is still there, and belongs to the home thread.
+                if !header.shared.is_current() {
+                    header.refs.store(1, Ordering::Relaxed);
+                    return HubShared::send_home(this);
+                }
+                (header.vtable.drop_closure)(this);
+            }
+            (header.vtable.free)(this);
+        }
+    }
+
+    pub(crate) fn retain_handle(&self) {
+        if self.handles.fetch_add(1, Ordering::Relaxed) > u32::MAX / 2 {
+            std::process::abort();
+        }
+    }
+
+    /// Gives a typed handle back, and with the last one the value and the handles' count.
+    ///
+    /// # Safety
+    /// The caller owns a typed handle, on a thread where the value may be dropped, and does not use it afterwards.
+    pub(crate) unsafe fn release_handle(this: NonNull<Header>) {
+        // SAFETY: the handles' count keeps it alive until here.
+        let header = unsafe { this.as_ref() };
+        if header.handles.load(Ordering::Acquire) != 1 && header.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        let before = header.state.fetch_or(NO_HANDLES, Ordering::AcqRel);
+        // SAFETY: this call set the second of the two bits, so the value is ours to drop; and the count goes last.
+        unsafe {
+            if before & VALUE != 0 {
+                (header.vtable.drop_value)(this);
+            }
+            Header::release(this);
+        }
+    }
+
+    /// Moves the value out if the caller's is the only typed handle, which is used up by that.
+    ///
+    /// # Safety
+    /// The caller owns a typed handle of a greenlet whose value type is `T`; on `Some` it must not use it afterwards.
+    pub(crate) unsafe fn take_value<T>(this: NonNull<Header>) -> Option<T> {
+        // SAFETY: the handle keeps it alive.
+        let header = unsafe { this.as_ref() };
+        if !header.has_value() || header.handles.load(Ordering::Acquire) != 1 {
+            return None;
+        }
+        // SAFETY: the value is there, and no other handle can reach it. `VALUE` goes away before the handle does,
+        // so it is not dropped again.
+        unsafe {
+            let value = (header.vtable.value)(this).cast::<T>().read();
+            header.state.fetch_and(!VALUE, Ordering::AcqRel);
+            Header::release_handle(this);
+            Some(value)
+        }
+    }
+
+    /// # Safety
+    /// `has_value` is true, and the greenlet's value type is `T`.
+    pub(crate) unsafe fn value<'a, T>(this: NonNull<Header>) -> &'a T {
+        // SAFETY: as promised by the caller.
+        unsafe { (this.as_ref().vtable.value)(this).cast::<T>().as_ref() }
+    }
+
+    // --- body ------------------------------------------------------------------------------------------------
+
+    /// Runs the closure to its end.
+    ///
+    /// # Safety
+    /// On the home thread, once, on the stack that the greenlet was given.
+    #[inline]
+    pub(crate) unsafe fn run(this: NonNull<Header>) -> End {
+        // SAFETY: as promised by the caller.
+        unsafe { (this.as_ref().vtable.run)(this) }
+    }
+
+    /// # Safety
+    /// On the home thread, before `run`, once.
+    pub(crate) unsafe fn drop_closure(this: NonNull<Header>) {
+        // SAFETY: as promised by the caller.
+        unsafe { (this.as_ref().vtable.drop_closure)(this) }
+    }
+
+    /// # Safety
+    /// `set_ended` said so.
+    pub(crate) unsafe fn drop_value(this: NonNull<Header>) {
+        // SAFETY: as promised by the caller.
+        unsafe { (this.as_ref().vtable.drop_value)(this) }
+    }
+}
+
+impl Local {
+    /// Whether a raise waits that may be thrown now.
+    #[inline]
+    pub(crate) fn can_raise(&self) -> bool {
+        self.has_raises.get() && !self.unwinding.get()
+    }
+
+    pub(crate) fn push_raise(&self, raised: Raised) {
+        let mut raises = self.raises.take().unwrap_or_default();
+        raises.push(raised);
+        self.raises.set(Some(raises));
+        self.has_raises.set(true);
+    }
+
+    pub(crate) fn pop_raise(&self) -> Option<Raised> {
+        let mut raises = self.raises.take()?;
+        let first = (!raises.is_empty()).then(|| raises.remove(0));
+        self.put_raises(raises);
+        first
+    }
+
+    /// Forgets what a timeout raised and was not thrown yet.
+    pub(crate) fn forget_timeout(&self, id: u64) {
+        if let Some(mut raises) = self.raises.take() {
+            raises.retain(|raised| raised.timeout_id() != Some(id));
+            self.put_raises(raises);
+        }
+    }
+
+    fn put_raises(&self, raises: Box<Vec<Raised>>) {
+        self.has_raises.set(!raises.is_empty());
+        self.raises.set((!raises.is_empty()).then_some(raises));
+    }
+}

@@ -1,0 +1,214 @@
+//! The end of a hub: its greenlets are ended first.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::time::Duration;
+
+use super::shared::Arrival;
+use super::timers::TimerHeap;
+use super::{Config, HUB, Hub, TimerAction, Worker};
+use crate::failure::End;
+use crate::greenlet::raw::{Header, Phase};
+use crate::greenlet::{GreenletRef, Kill};
+use crate::hub::Entry;
+use crate::sleep::sleep;
+
+/// How often a greenlet is killed that survives, before it is given up.
+const KILLS: u32 = 32;
+/// How long the kills wait for greenlets to get through their destructors: 1 ms at first, doubled up to this.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// Runs `f` as the main greenlet of this thread, and ends what it spawned and left running: greenlets that are still
+/// alive when `f` returns or panics are killed, and `run` returns when their destructors have run.
+///
+/// It is what a thread's function (a test, a `thread::spawn`ed closure) puts around its body when it uses greenlets:
+/// a thread other than the process's first one must not end while greenlets that started are alive, since their
+/// stacks may hold references to the thread's `thread_local!`s. If it does all the same, the process is aborted with
+/// a list of them. [`Hub::thread`] does this by itself.
+///
+/// In the process's first thread it is optional: when `main` returns, the remaining greenlets end with the process,
+/// without running their destructors, as gevent does.
+///
+/// # Panics
+/// When called inside a greenlet, and when `f` panics.
+///
+/// ```
+/// use greenlet_core::{run, sleep, spawn};
+/// use std::time::Duration;
+///
+/// std::thread::spawn(|| {
+///     run(|| {
+///         spawn(|| sleep(Duration::MAX)); // ends with `run`
+///         spawn(|| "joined").get().unwrap()
+///     })
+/// })
+/// .join()
+/// .unwrap();
+/// ```
+#[track_caller]
+pub fn run<R>(f: impl FnOnce() -> R) -> R {
+    let hub = Hub::current_hub();
+    assert!(
+        hub.current_greenlet() == Some(hub.main_greenlet()),
+        "`run` belongs to the thread's own stack, not inside a greenlet"
+    );
+    let result = catch_unwind(AssertUnwindSafe(f));
+    hub.drain();
+    result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+impl Hub {
+    /// Makes this thread's hub with these settings, before anything else makes it with the default ones.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the thread has a hub; else what the system refused (descriptors for epoll and eventfd).
+    #[track_caller]
+    pub fn configure(config: Config) -> std::io::Result<()> {
+        if Hub::try_current().is_some() {
+            let message = "this thread has a hub already; configure it before the first spawn or wait";
+            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, message));
+        }
+        Hub::create(config).map(drop)
+    }
+
+    fn live_greenlets(&self) -> Vec<GreenletRef> {
+        // SAFETY: live greenlets are held by the hub.
+        self.live.borrow().iter().map(|&header| unsafe { GreenletRef::retained(header) }).collect()
+    }
+
+    /// Waits until no greenlet is left, including those that are spawned meanwhile.
+    pub(super) fn join_all_live(&self) {
+        loop {
+            let live = self.live_greenlets();
+            if live.is_empty() && !self.shared.has_arrivals() {
+                return;
+            }
+            live.iter().for_each(GreenletRef::join);
+            sleep(Duration::ZERO);
+        }
+    }
+
+    /// Kills all greenlets, and those that they spawn meanwhile, until none is left. Runs in main.
+    pub(super) fn drain(&self) {
+        let mut wait = Duration::from_millis(1);
+        for _ in 0..KILLS {
+            let live = self.live_greenlets();
+            if live.is_empty() {
+                return;
+            }
+            for greenlet in &live {
+                greenlet.kill_with(Kill::default().no_wait());
+            }
+            if crate::join::joinall_timeout(&live, wait) {
+                wait = Duration::from_millis(1);
+            } else {
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+        for survivor in self.live_greenlets() {
+            tracing::error!(target: "greenlet", greenlet = %survivor, "survived every kill at the end of its hub");
+        }
+    }
+}
+
+/// Owns the hub of a thread and ends it with the thread.
+pub(super) struct Owner(*const Hub);
+
+impl Owner {
+    /// # Safety
+    /// The pointer comes from `Box::into_raw`, and nobody else frees it.
+    pub(super) unsafe fn new(hub: *const Hub) -> Owner {
+        Owner(hub)
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // SAFETY: ours until freed below.
+        let hub = unsafe { &*self.0 };
+        if hub.has_started_greenlets() {
+            if is_first_thread() {
+                return; // the process ends, and they with it
+            }
+            exit_with_live_greenlets(hub);
+        }
+        hub.cancel_the_rest();
+        HUB.set(ptr::null());
+        // SAFETY: made by `Box::into_raw`; `HUB` does not show it any more, and no greenlet is left to use it.
+        drop(unsafe { Box::from_raw(self.0.cast_mut()) });
+    }
+}
+
+/// The documented thread-exit rule: going on would leave stacks that refer to dead thread-locals.
+fn exit_with_live_greenlets(hub: &Hub) -> ! {
+    eprintln!("greenlet: a thread ended while its greenlets were alive:");
+    for greenlet in hub.live_greenlets() {
+        eprintln!("    {greenlet}, spawned at {}", greenlet.spawn_site());
+    }
+    eprintln!(
+        "greenlet: join or kill them first, or put `greenlet_core::run` around the thread's function. Aborting."
+    );
+    std::process::abort();
+}
+
+fn is_first_thread() -> bool {
+    #[cfg(target_os = "linux")]
+    // SAFETY: these two calls have no preconditions.
+    unsafe {
+        libc::gettid() == libc::getpid()
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+impl Hub {
+    fn has_started_greenlets(&self) -> bool {
+        // SAFETY: live greenlets are held by the hub.
+        self.live.borrow().iter().any(|header| unsafe { header.as_ref() }.local.phase.get() == Phase::Started)
+    }
+
+    /// Ends what never ran: greenlets in the queue, in timers and in the inbox; drops callbacks.
+    fn cancel_the_rest(&self) {
+        let timers = self.timers.replace(TimerHeap::new());
+        for action in timers.into_values() {
+            if let TimerAction::Start(greenlet) = action {
+                greenlet.kill_with(Kill::default().no_wait());
+            }
+        }
+        drop(self.link_callbacks.take());
+        for arrival in self.shared.close() {
+            if let Arrival::Greenlet(header) = arrival {
+                self.greenlet_arrived(header);
+            }
+        }
+        while let Some(entry) = self.ready.pop() {
+            if let Entry::Resume(header) = entry
+                && header != self.main
+            {
+                // SAFETY: whoever is in the queue is kept until popped.
+                let local = unsafe { &header.as_ref().local };
+                local.queued.set(false);
+                match local.phase.get() {
+                    Phase::New => self.cancel(header, crate::Raised::new(crate::GreenletExit)),
+                    // SAFETY: the hub's count, left to this entry by `finish`.
+                    Phase::Ended => unsafe { Header::release(header) },
+                    Phase::Started => {}
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.sources.clear();
+        for worker in self.idle_workers.take() {
+            let slot = Worker::retire(worker);
+            self.stacks.get_mut().release(slot);
+        }
+        // Main ends here for whoever holds a reference to it.
+        self.finish(self.main, End::Exit);
+        // SAFETY: the hub's count of main, not used any more.
+        unsafe { Header::release(self.main) };
+    }
+}

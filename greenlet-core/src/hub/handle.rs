@@ -1,0 +1,86 @@
+//! Access to a hub from other threads.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::{Hub, HubShared};
+use crate::greenlet::Greenlet;
+
+/// A reference to a hub that any thread may hold: spawns greenlets there.
+///
+/// Cheap to clone. It does not keep the hub alive.
+#[derive(Clone)]
+pub struct HubHandle {
+    shared: Arc<HubShared>,
+}
+
+/// The hub that a [`HubHandle`] refers to has ended with its thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the hub has ended with its thread")]
+pub struct HubGone;
+
+impl Hub {
+    /// A handle to this thread's hub, which is made if there is none yet.
+    #[track_caller]
+    pub fn current() -> HubHandle {
+        HubHandle { shared: Hub::current_hub().shared.clone() }
+    }
+}
+
+impl HubHandle {
+    /// A number that no other hub of this process has or had.
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The name given to the hub's thread by [`Hub::thread`]; empty for hubs that were made by first use.
+    pub fn name(&self) -> &str {
+        self.shared.name()
+    }
+
+    /// Whether this is the hub of the calling thread.
+    pub fn is_current(&self) -> bool {
+        self.shared.is_current()
+    }
+
+    /// Spawns a greenlet on that hub, from any thread. It starts when the hub comes to it, after what is queued there.
+    ///
+    /// The closure crosses threads before it starts, hence `Send`; from then on the greenlet stays on that hub. What it
+    /// returns may be asked for from here, hence the bounds on `T`.
+    ///
+    /// # Errors
+    /// [`HubGone`] if the hub's thread has ended; the closure is dropped. If the thread ends later but before the
+    /// greenlet started, the greenlet ends as if killed.
+    ///
+    /// ```
+    /// use greenlet_core::Hub;
+    ///
+    /// let worker = Hub::thread("worker").start()?;
+    /// let sum = worker.handle().spawn(|| (1..=10).sum::<u32>())?;
+    /// assert_eq!(sum.get()?, 55);
+    /// worker.shutdown();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> Result<Greenlet<T>, HubGone>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + Sync + 'static,
+    {
+        let greenlet = Greenlet::new_on(self.shared.clone(), Location::caller(), f);
+        if greenlet.start_or_refuse() {
+            Ok(greenlet)
+        } else {
+            // Home is gone; the closure is `Send`, so it may be dropped here.
+            greenlet.abandon();
+            Err(HubGone)
+        }
+    }
+}
+
+impl fmt::Debug for HubHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubHandle").field("id", &self.id()).field("name", &self.name()).finish()
+    }
+}

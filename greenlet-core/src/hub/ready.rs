@@ -1,0 +1,87 @@
+//! The ready queue: greenlets to resume and callbacks to run, first in, first out.
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+
+use super::Hub;
+use crate::greenlet::raw::Header;
+
+/// What the loop calls on its own stack. It must not block.
+pub(crate) type Callback = Box<dyn FnOnce(&Hub)>;
+
+pub(crate) enum Entry {
+    /// Resume (or first run) this greenlet, whose `queued` is set. It stays allocated until the entry is popped.
+    Resume(NonNull<Header>),
+    Call(Callback),
+}
+
+/// An entry in one word: a header's address, or that of a boxed callback with the lowest bit set.
+struct Packed(NonNull<u8>);
+
+const CALL: usize = 1;
+
+impl Packed {
+    #[inline]
+    fn resume(header: NonNull<Header>) -> Packed {
+        Packed(header.cast())
+    }
+
+    fn call(callback: Callback) -> Packed {
+        let thin = NonNull::from(Box::leak(Box::new(callback)));
+        Packed(thin.cast::<u8>().map_addr(|address| address | CALL))
+    }
+
+    #[inline]
+    fn unpack(self) -> Entry {
+        if self.0.addr().get() & CALL == 0 {
+            Entry::Resume(self.0.cast())
+        } else {
+            let thin = self.0.as_ptr().map_addr(|address| address & !CALL).cast::<Callback>();
+            // SAFETY: `call` leaked this box, and every packed entry is unpacked once.
+            Entry::Call(*unsafe { Box::from_raw(thin) })
+        }
+    }
+}
+
+pub(crate) struct ReadyQueue(UnsafeCell<VecDeque<Packed>>);
+
+impl ReadyQueue {
+    pub(crate) fn new() -> ReadyQueue {
+        ReadyQueue(UnsafeCell::new(VecDeque::with_capacity(64)))
+    }
+
+    #[inline]
+    fn queue(&self) -> *mut VecDeque<Packed> {
+        self.0.get()
+    }
+
+    #[inline]
+    pub(crate) fn push_resume(&self, header: NonNull<Header>) {
+        // SAFETY: the type is not `Sync`, and no reference into the queue outlives one of these methods.
+        unsafe { (*self.queue()).push_back(Packed::resume(header)) }
+    }
+
+    pub(crate) fn push_call(&self, callback: Callback) {
+        // SAFETY: as above.
+        unsafe { (*self.queue()).push_back(Packed::call(callback)) }
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Entry> {
+        // SAFETY: as above.
+        unsafe { (*self.queue()).pop_front() }.map(Packed::unpack)
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.queue()).is_empty() }
+    }
+}
+
+impl Drop for ReadyQueue {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}

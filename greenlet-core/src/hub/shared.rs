@@ -1,0 +1,164 @@
+//! The part of a hub that other threads see.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::Hub;
+use super::inbox::{Closed, Inbox, Link, LinkKind, Pushed, Taken};
+use super::poller::Poller;
+use crate::greenlet::raw::Header;
+use crate::stack::StackSize;
+
+/// Shared by the hub, its handles, and every greenlet that it ever had. Outlives the hub: then it is closed.
+pub(crate) struct HubShared {
+    pub(crate) id: u64,
+    name: OnceLock<String>,
+    inbox: Inbox,
+    /// An eventfd, registered edge-triggered and never read: each write is an edge.
+    doorbell: OwnedFd,
+    pub(crate) poller: Poller,
+    /// The default of its greenlets.
+    pub(crate) stack_size: StackSize,
+}
+
+/// A closure on its way to a hub.
+#[repr(C)]
+pub(crate) struct Message {
+    link: Link,
+    call: Box<dyn FnOnce(&Hub) + Send>,
+}
+
+/// What came out of an inbox.
+pub(crate) enum Arrival {
+    /// With the count that travelled along.
+    Greenlet(NonNull<Header>),
+    Call(Box<dyn FnOnce(&Hub) + Send>),
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl HubShared {
+    pub(crate) fn new(stack_size: StackSize) -> std::io::Result<HubShared> {
+        let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let poller = Poller::new(doorbell.as_fd())?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(HubShared { id, name: OnceLock::new(), inbox: Inbox::new(), doorbell, poller, stack_size })
+    }
+
+    pub(crate) fn set_name(&self, name: &str) {
+        let _ = self.name.set(name.to_owned());
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.name.get().map_or("", |name| name)
+    }
+
+    /// Whether this is the hub of the current thread.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
+        Hub::try_current().is_some_and(|hub| std::ptr::eq(&*hub.shared, self))
+    }
+
+    /// Hands a greenlet of this hub over: to be started or woken.
+    ///
+    /// # Safety
+    /// The caller passes on a count of the header, and has claimed its link. On error both are still the caller's.
+    pub(crate) unsafe fn push_greenlet(&self, header: NonNull<Header>) -> Result<(), Closed> {
+        // SAFETY: the count keeps the header valid until it was taken out, and a claimed link is in no inbox.
+        let link = unsafe { header.as_ref() }.link();
+        unsafe { self.push(NonNull::from(link)) }
+    }
+
+    /// Lets the hub call a closure in its loop.
+    pub(crate) fn push_call(&self, call: Box<dyn FnOnce(&Hub) + Send>) -> Result<(), Closed> {
+        let message = Box::new(Message { link: Link::new(LinkKind::Message), call });
+        let message = NonNull::from(Box::leak(message));
+        // SAFETY: the box stays leaked until it is taken out, or taken back here.
+        unsafe { self.push(message.cast()).inspect_err(|_| drop(Box::from_raw(message.as_ptr()))) }
+    }
+
+    /// # Safety
+    /// As `Inbox::push`.
+    unsafe fn push(&self, link: NonNull<Link>) -> Result<(), Closed> {
+        // SAFETY: passed on.
+        match unsafe { self.inbox.push(link) }? {
+            Pushed::HubAwake => {}
+            Pushed::MustWake => self.ring(),
+        }
+        Ok(())
+    }
+
+    fn ring(&self) {
+        let one = 1u64.to_ne_bytes();
+        // It fails only when 2^64 - 2 rings were never read, or when the descriptor was closed behind our back.
+        if let Err(error) = rustix::io::write(&self.doorbell, &one) {
+            tracing::error!(target: "greenlet", %error, hub = self.id, "cannot wake a hub");
+        }
+    }
+
+    /// Sends a greenlet that never ran home, so that its closure is dropped there. If home is gone, it is leaked:
+    /// the closure may not be touched anywhere else.
+    ///
+    /// # Safety
+    /// The caller passes on the last count.
+    pub(crate) unsafe fn send_home(header: NonNull<Header>) {
+        // SAFETY: the last count keeps it alive.
+        let shared = unsafe { header.as_ref() }.shared.clone();
+        // SAFETY: as above; with no other count left, nobody else can have claimed the link and not yet pushed it.
+        let claimed = unsafe { header.as_ref() }.claim_link();
+        if claimed {
+            // SAFETY: the count and the claim are passed on; when refused, the greenlet is leaked on purpose.
+            let _ = unsafe { shared.push_greenlet(header) };
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_arrivals(&self) -> bool {
+        self.inbox.has_links()
+    }
+
+    pub(crate) fn prepare_sleep(&self) -> bool {
+        self.inbox.prepare_sleep()
+    }
+
+    pub(crate) fn arrivals(&self) -> impl Iterator<Item = Arrival> + use<> {
+        unpack(self.inbox.take_all())
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    pub(crate) fn close(&self) -> impl Iterator<Item = Arrival> + use<> {
+        unpack(self.inbox.close())
+    }
+}
+
+fn unpack(links: Taken) -> impl Iterator<Item = Arrival> {
+    links.map(|link| {
+        // SAFETY: links come from `push_greenlet` (first field of a header) and `push_call` (first field of a leaked
+        // box), told apart by their kind; each comes out once.
+        unsafe {
+            match link.as_ref().kind {
+                LinkKind::Greenlet => {
+                    let header = link.cast::<Header>();
+                    // A wake-up after this pushes it again, one before it is this arrival.
+                    header.as_ref().release_link();
+                    Arrival::Greenlet(header)
+                }
+                LinkKind::Message => Arrival::Call(Box::from_raw(link.cast::<Message>().as_ptr()).call),
+            }
+        }
+    })
+}
+
+impl fmt::Debug for HubShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubShared").field("id", &self.id).field("name", &self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,131 @@
+//! Threads that are there for their hub.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use super::{Config, Hub, HubHandle};
+use crate::async_result::AsyncResult;
+use crate::stack::StackSize;
+
+impl Hub {
+    /// A new thread with a hub: greenlets are sent to it with [`HubHandle::spawn`].
+    #[must_use = "the thread starts with `start`"]
+    pub fn thread(name: impl Into<String>) -> HubBuilder {
+        HubBuilder { name: name.into(), config: Config::default() }
+    }
+}
+
+/// Makes a [`HubThread`]; see [`Hub::thread`].
+#[derive(Clone, Debug)]
+pub struct HubBuilder {
+    name: String,
+    config: Config,
+}
+
+impl HubBuilder {
+    /// All settings at once.
+    pub fn config(mut self, config: Config) -> HubBuilder {
+        self.config = config;
+        self
+    }
+
+    /// The stack of its greenlets.
+    pub fn stack_size(mut self, size: StackSize) -> HubBuilder {
+        self.config = self.config.stack_size(size);
+        self
+    }
+
+    /// Starts the thread; its hub is ready when this returns.
+    ///
+    /// # Errors
+    /// What the system refused: a thread, or descriptors for the hub.
+    pub fn start(self) -> io::Result<HubThread> {
+        let stop = Arc::new(AsyncResult::new());
+        let (tell, told) = mpsc::sync_channel(1);
+        let HubBuilder { name, config } = self;
+        let thread = std::thread::Builder::new().name(name.clone()).spawn({
+            let stop = stop.clone();
+            move || {
+                let made = Hub::configure(config);
+                let failed = made.is_err();
+                if !failed {
+                    Hub::current_hub().shared.set_name(&name);
+                }
+                let _ = tell.send(made.map(|()| Hub::current()));
+                if !failed {
+                    serve(&stop);
+                }
+            }
+        })?;
+        let handle = match told.recv() {
+            Ok(made) => made?,
+            Err(_) => return Err(io::Error::other("the hub's thread ended before its hub was made")),
+        };
+        Ok(HubThread { handle, stop, thread: Some(thread) })
+    }
+}
+
+/// The body of a hub's thread: everything happens in its greenlets.
+fn serve(stop: &AsyncResult<Stop>) {
+    super::run(|| match stop.get() {
+        Ok(Stop::WhenIdle) => Hub::current_hub().join_all_live(),
+        // `run` kills what is left.
+        Ok(Stop::Now) | Err(_) => {}
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    WhenIdle,
+    Now,
+}
+
+/// A thread that runs a hub until it is told to stop.
+///
+/// Dropping it tells the hub to shut down and does not wait.
+#[derive(Debug)]
+pub struct HubThread {
+    handle: HubHandle,
+    stop: Arc<AsyncResult<Stop>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl HubThread {
+    /// The handle to spawn with.
+    pub fn handle(&self) -> &HubHandle {
+        &self.handle
+    }
+
+    /// Waits until all greenlets of the hub have ended by themselves, then ends the thread.
+    ///
+    /// Blocks the calling thread, greenlets included.
+    pub fn join(mut self) {
+        self.end(Stop::WhenIdle);
+    }
+
+    /// Kills the greenlets of the hub, waits until their destructors have run, and ends the thread.
+    ///
+    /// Blocks the calling thread, greenlets included.
+    pub fn shutdown(mut self) {
+        self.end(Stop::Now);
+    }
+
+    fn end(&mut self, how: Stop) {
+        self.stop.set(how);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(target: "greenlet", hub = self.handle.name(), "the thread of a hub panicked");
+        }
+    }
+}
+
+impl Drop for HubThread {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stop.set(Stop::Now);
+        }
+    }
+}

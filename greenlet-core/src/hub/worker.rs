@@ -1,0 +1,121 @@
+//! Stacks at work: a coroutine that runs one greenlet after another.
+//!
+//! A worker is made for the first greenlet that needs a stack and is kept for the next one, so a warm spawn neither
+//! sets up a stack nor touches cold memory. Its own record lies at the top of the stack, in the page that is resident
+//! anyway: a parked greenlet costs that page and its header.
+
+use std::cell::{Cell, UnsafeCell};
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+use corosensei::stack::{Stack, StackPointer};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+
+use super::Hub;
+use crate::greenlet::raw::Header;
+use crate::stack::{StackSize, StackSlot};
+
+pub(crate) struct Worker {
+    coroutine: UnsafeCell<ManuallyDrop<Coroutine<(), (), (), WorkerStack>>>,
+    /// Set by the first resume; lives as long as the coroutine has frames.
+    yielder: Cell<Option<NonNull<Yielder<(), ()>>>>,
+    /// The greenlet that it runs. None when resumed: return.
+    job: Cell<Option<NonNull<Header>>>,
+    pub(crate) size: StackSize,
+}
+
+/// A stack slot whose top is reserved for the worker's record.
+struct WorkerStack(StackSlot);
+
+const RESERVED: usize = size_of::<Worker>().next_multiple_of(64);
+
+// SAFETY: the slot fulfils the contract (guard, alignment); a base that is lower by a multiple of 64 keeps it, since
+// the smallest slot is far larger than `MIN_STACK_SIZE` + `RESERVED`.
+unsafe impl Stack for WorkerStack {
+    fn base(&self) -> StackPointer {
+        StackPointer::new(self.0.base().get() - RESERVED).expect("a stack does not end at address zero")
+    }
+
+    fn limit(&self) -> StackPointer {
+        self.0.limit()
+    }
+}
+
+impl Worker {
+    /// Puts a worker on a stack.
+    pub(crate) fn new(slot: StackSlot, size: StackSize) -> NonNull<Worker> {
+        let stack = WorkerStack(slot);
+        let place = std::ptr::with_exposed_provenance_mut::<Worker>(stack.base().get());
+        let place = NonNull::new(place).expect("a stack does not end at address zero");
+        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+            // SAFETY: the record lies above this stack and is there until the coroutine has returned.
+            let worker = unsafe { place.as_ref() };
+            worker.yielder.set(Some(NonNull::from(yielder)));
+            while let Some(greenlet) = worker.job.get() {
+                // SAFETY: the hub puts a started greenlet of its own here, once.
+                let end = unsafe { Header::run(greenlet) };
+                Hub::current_hub().finish(greenlet, end);
+                worker.job.set(None);
+                yielder.suspend(());
+            }
+        });
+        // SAFETY: the slot's topmost bytes are reserved for this record, aligned to 64.
+        unsafe {
+            place.write(Worker {
+                coroutine: UnsafeCell::new(ManuallyDrop::new(coroutine)),
+                yielder: Cell::new(None),
+                job: Cell::new(None),
+                size,
+            });
+        }
+        place
+    }
+
+    #[inline]
+    pub(crate) fn set_job(&self, greenlet: NonNull<Header>) {
+        self.job.set(Some(greenlet));
+    }
+
+    /// Whether the greenlet has ended and the stack is free for the next one.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.job.get().is_none()
+    }
+
+    /// Runs the stack until it suspends. Only the hub's loop calls this.
+    #[inline(always)]
+    pub(crate) fn resume(&self) {
+        // SAFETY: the coroutine is touched here only, never from inside itself, so this borrow is exclusive.
+        let coroutine = unsafe { &mut *self.coroutine.get() };
+        match coroutine.resume(()) {
+            CoroutineResult::Yield(()) | CoroutineResult::Return(()) => {}
+        }
+    }
+
+    /// Switches to the hub's loop.
+    ///
+    /// # Safety
+    /// Called on this worker's own stack.
+    #[inline(always)]
+    pub(crate) unsafe fn suspend(&self) {
+        let yielder = self.yielder.get();
+        // SAFETY: a worker that runs has its yielder.
+        unsafe { yielder.unwrap_unchecked().as_ref() }.suspend(());
+    }
+
+    /// Lets an idle worker return and gives its stack back.
+    pub(crate) fn retire(this: NonNull<Worker>) -> StackSlot {
+        // SAFETY: an idle worker belongs to its caller. It returns from its body when it finds no job (or never
+        // began, then dropping its body is all), so no frame of a greenlet is on the stack.
+        unsafe {
+            let worker = this.as_ref();
+            debug_assert!(worker.is_idle());
+            if worker.yielder.get().is_some() {
+                worker.resume();
+            } else {
+                (*worker.coroutine.get()).force_unwind();
+            }
+            ManuallyDrop::take(&mut *worker.coroutine.get()).into_stack().0
+        }
+    }
+}

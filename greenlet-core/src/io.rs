@@ -1,0 +1,397 @@
+//! Readiness of descriptors, for those who build sockets, pipes and the like on greenlets.
+//!
+//! A [`Source`] owns something with a non-blocking descriptor. An operation is tried first; when it would block, the
+//! greenlet is suspended until the kernel says that it is worth trying again. Registration happens at the first time
+//! that something would block, with the hub of whoever asks, edge-triggered and for good; a source that is used from
+//! another hub later moves there.
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::hub::{Deadline, Hub, HubShared, Readiness, Token};
+use crate::lock::Lock;
+use crate::wait::{WaitList, wait};
+
+/// What one waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// There is something to read, the peer is done writing, or the source failed.
+    Read,
+    /// There is room to write, a connection attempt is decided, or the source failed.
+    Write,
+}
+
+/// Something with a non-blocking descriptor that greenlets wait on.
+///
+/// One greenlet (or thread) at a time may wait for each direction; a second one gets an error that says so, as in
+/// gevent. Dropping the source drops what it owns; [`close`](Source::close) wakes whoever waits.
+///
+/// ```
+/// use greenlet_core::io::Source;
+/// use greenlet_core::spawn;
+/// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
+///
+/// let (ours, mut theirs) = UnixStream::pair()?;
+/// ours.set_nonblocking(true)?;
+/// let reader = spawn(move || {
+///     let mut line = [0; 16];
+///     let n = Source::new(ours).read(&mut line, None).unwrap(); // suspends this greenlet only
+///     line[..n].to_vec()
+/// });
+/// spawn(move || theirs.write_all(b"hello").unwrap());
+/// assert_eq!(reader.get()?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Source<S: AsFd> {
+    shared: Arc<Shared>,
+    inner: S,
+}
+
+#[derive(Debug)]
+struct Shared {
+    read: Side,
+    write: Side,
+    closed: AtomicBool,
+    /// The peer is done, or the source failed: there may never be another event.
+    terminal: AtomicBool,
+    /// The hub that watches it, 0 for none: to see quickly that it is the current one.
+    watcher: AtomicU64,
+    registration: Mutex<Option<Registration>>,
+}
+
+#[derive(Debug)]
+struct Side {
+    /// Counts events. An operation that would block is only waited for if nothing happened since before it was tried.
+    events: AtomicU32,
+    /// The count at which the direction was found exhausted, plus one: the next try can be saved. 0: not known.
+    exhausted: AtomicU32,
+    waiting: Lock<WaitList<()>>,
+}
+
+#[derive(Debug)]
+struct Registration {
+    hub: Arc<HubShared>,
+    token: Token,
+}
+
+impl Side {
+    fn new() -> Side {
+        Side { events: AtomicU32::new(0), exhausted: AtomicU32::new(0), waiting: Lock::new(WaitList::new()) }
+    }
+
+    fn happened(&self) {
+        let mut waiting = self.waiting.lock();
+        self.events.fetch_add(1, Ordering::AcqRel);
+        let first = waiting.notify_first(|_| ());
+        drop(waiting);
+        if let Some(((), wakeup)) = first {
+            wakeup.wake();
+        }
+    }
+
+    fn mark_exhausted(&self, events: u32) {
+        self.exhausted.store(events.wrapping_add(1), Ordering::Release);
+    }
+
+    fn is_exhausted(&self, events: u32) -> bool {
+        self.exhausted.load(Ordering::Acquire) == events.wrapping_add(1) && events != u32::MAX
+    }
+}
+
+impl Shared {
+    fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    fn registration(&self) -> MutexGuard<'_, Option<Registration>> {
+        // Nothing under this lock panics halfway through a change.
+        self.registration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dispatch(&self, ready: Readiness) {
+        if ready.terminal {
+            self.terminal.store(true, Ordering::Release);
+        }
+        if ready.readable {
+            self.read.happened();
+        }
+        if ready.writable {
+            self.write.happened();
+        }
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the socket was closed in another greenlet")
+}
+
+fn taken(direction: Direction) -> io::Error {
+    let what = match direction {
+        Direction::Read => "reading",
+        Direction::Write => "writing",
+    };
+    io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        format!("another greenlet is already waiting for {what} here"),
+    )
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "timed out")
+}
+
+impl<S: AsFd> Source<S> {
+    /// Takes something whose descriptor is in non-blocking mode.
+    pub fn new(inner: S) -> Source<S> {
+        let shared = Shared {
+            read: Side::new(),
+            write: Side::new(),
+            closed: AtomicBool::new(false),
+            terminal: AtomicBool::new(false),
+            watcher: AtomicU64::new(0),
+            registration: Mutex::new(None),
+        };
+        Source { shared: Arc::new(shared), inner }
+    }
+
+    /// What it owns.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Runs `operation` until it does something other than block, and suspends the greenlet in between.
+    ///
+    /// `operation` is called at least once, and must not block: it returns `WouldBlock` instead. The timeout bounds the
+    /// call as a whole; `None` waits for ever, and zero tries once.
+    ///
+    /// # Errors
+    /// What `operation` returned; `TimedOut`; `ResourceBusy` when another greenlet waits for the same direction;
+    /// `NotConnected` when the source was [closed](Source::close).
+    pub fn io<R>(
+        &self,
+        direction: Direction,
+        timeout: Option<Duration>,
+        mut operation: impl FnMut(&S) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.retry(direction, timeout, |inner, _| operation(inner))
+    }
+
+    /// As `io`; `operation` may also use the side, with the count of events from before the call.
+    fn retry<R>(
+        &self,
+        direction: Direction,
+        timeout: Option<Duration>,
+        mut operation: impl FnMut(&S, u32) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let side = self.shared.side(direction);
+        let mut deadline = Deadline::from_timeout(timeout);
+        loop {
+            if self.shared.closed.load(Ordering::Acquire) {
+                return Err(closed());
+            }
+            let events = side.events.load(Ordering::Acquire);
+            if !side.is_exhausted(events) || self.shared.terminal.load(Ordering::Acquire) {
+                match operation(&self.inner, events) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    done => return done,
+                }
+            }
+            self.wait_since(direction, events, &mut deadline)?;
+        }
+    }
+
+    /// Waits until the kernel reports the direction ready, at least once after this call.
+    ///
+    /// An edge, not a level: what was ready all the time may not be reported again. Use [`io`](Source::io) where there
+    /// is an operation to try.
+    ///
+    /// # Errors
+    /// As [`io`](Source::io).
+    pub fn wait(&self, direction: Direction, timeout: Option<Duration>) -> io::Result<()> {
+        let events = self.shared.side(direction).events.load(Ordering::Acquire);
+        self.wait_since(direction, events, &mut Deadline::from_timeout(timeout))
+    }
+
+    fn wait_since(&self, direction: Direction, events: u32, deadline: &mut Deadline) -> io::Result<()> {
+        let side = self.shared.side(direction);
+        self.watch()?;
+        let waiting = side.waiting.lock();
+        if side.events.load(Ordering::Acquire) != events {
+            return Ok(());
+        }
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        if !waiting.is_empty() {
+            return Err(taken(direction));
+        }
+        deadline.fix();
+        wait(waiting, |list| list, (), *deadline).map_err(|_| timed_out())
+    }
+
+    /// Makes sure that a hub watches the source: the current one, unless somebody waits through another.
+    #[inline]
+    fn watch(&self) -> io::Result<()> {
+        let hub = Hub::current_hub();
+        if self.shared.watcher.load(Ordering::Relaxed) == hub.shared.id { Ok(()) } else { self.watch_by(hub) }
+    }
+
+    #[cold]
+    fn watch_by(&self, hub: &Hub) -> io::Result<()> {
+        let mut registration = self.shared.registration();
+        if let Some(elsewhere) = &*registration {
+            let in_use = [&self.shared.read, &self.shared.write].iter().any(|s| !s.waiting.lock().is_empty());
+            if in_use && !elsewhere.hub.is_closed() {
+                return Ok(()); // its hub wakes us across threads
+            }
+            self.shared.watcher.store(0, Ordering::Relaxed);
+            unregister(registration.take(), self.inner.as_fd());
+        }
+        let token = hub.sources.insert(self.shared.clone());
+        if let Err(error) = hub.shared.poller.add(self.inner.as_fd(), token) {
+            hub.sources.remove(token);
+            return Err(error);
+        }
+        *registration = Some(Registration { hub: hub.shared.clone(), token });
+        self.shared.watcher.store(hub.shared.id, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends the use of the source for everybody: whoever waits on it, here or on other threads, gets an error, and so
+    /// does every later call. The descriptor itself is closed when the source is dropped.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.read.happened();
+        self.shared.write.happened();
+    }
+
+    /// Whether [`close`](Source::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+}
+
+impl<S: AsFd> Source<S>
+where
+    for<'a> &'a S: Read,
+{
+    /// Reads once, waiting for the first byte.
+    ///
+    /// # Errors
+    /// As [`io`](Source::io).
+    pub fn read(&self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<usize> {
+        self.retry(Direction::Read, timeout, |mut inner, events| {
+            let n = inner.read(buffer)?;
+            if n > 0 && n < buffer.len() {
+                // The kernel had no more: the next read would block unless an event comes first.
+                self.shared.read.mark_exhausted(events);
+            }
+            Ok(n)
+        })
+    }
+}
+
+impl<S: AsFd> Source<S>
+where
+    for<'a> &'a S: Write,
+{
+    /// Writes once, waiting for room for the first byte.
+    ///
+    /// # Errors
+    /// As [`io`](Source::io).
+    pub fn write(&self, buffer: &[u8], timeout: Option<Duration>) -> io::Result<usize> {
+        self.retry(Direction::Write, timeout, |mut inner, events| {
+            let n = inner.write(buffer)?;
+            if n > 0 && n < buffer.len() {
+                self.shared.write.mark_exhausted(events);
+            }
+            Ok(n)
+        })
+    }
+}
+
+/// Takes a source out of the hub that watches it, from any thread.
+fn unregister(registration: Option<Registration>, fd: BorrowedFd<'_>) {
+    let Some(Registration { hub, token }) = registration else { return };
+    // It fails only when the hub's poller does not have it, and then there is nothing to remove.
+    let _ = hub.poller.remove(fd);
+    match Hub::try_current() {
+        Some(current) if hub.is_current() => current.sources.remove(token),
+        _ => {
+            // A hub that has ended has no table any more.
+            let _ = hub.push_call(Box::new(move |hub| hub.sources.remove(token)));
+        }
+    }
+}
+
+impl<S: AsFd> Drop for Source<S> {
+    fn drop(&mut self) {
+        let registration = self.shared.registration().take();
+        unregister(registration, self.inner.as_fd());
+    }
+}
+
+/// The sources that a hub watches, by token.
+#[derive(Default)]
+pub(crate) struct SourceTable(RefCell<Slots>);
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<(u32, Option<Arc<Shared>>)>,
+    free: Vec<u32>,
+}
+
+impl SourceTable {
+    pub(crate) fn is_empty(&self) -> bool {
+        let table = self.0.borrow();
+        table.slots.len() == table.free.len()
+    }
+
+    fn insert(&self, source: Arc<Shared>) -> Token {
+        let mut table = self.0.borrow_mut();
+        let slot = match table.free.pop() {
+            Some(slot) => slot,
+            None => {
+                table.slots.push((0, None));
+                (table.slots.len() - 1) as u32
+            }
+        };
+        let entry = &mut table.slots[slot as usize];
+        entry.1 = Some(source);
+        Token { slot, generation: entry.0 }
+    }
+
+    fn remove(&self, token: Token) {
+        let mut table = self.0.borrow_mut();
+        if let Some(entry) = table.slots.get_mut(token.slot as usize)
+            && entry.0 == token.generation
+            && entry.1.take().is_some()
+        {
+            entry.0 = entry.0.wrapping_add(1);
+            table.free.push(token.slot);
+        }
+    }
+
+    /// An event from the poller. Those of sources that were removed meanwhile are ignored.
+    pub(crate) fn dispatch(&self, ready: Readiness) {
+        let source = match self.0.borrow().slots.get(ready.token.slot as usize) {
+            Some((generation, Some(source))) if *generation == ready.token.generation => source.clone(),
+            _ => return,
+        };
+        source.dispatch(ready);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.take();
+    }
+}

@@ -1,0 +1,84 @@
+//! Greenlets: gevent's programming model in Rust.
+//!
+//! You write plain blocking code; every blocking call suspends one *greenlet* and lets the others run. There is no
+//! reactor to start and no `async`. A greenlet costs one page of memory, a switch a few nanoseconds, and one thread
+//! holds a million of them.
+//!
+//! ```
+//! use greenlet_core::{joinall_timeout, sleep, spawn};
+//! use std::time::Duration;
+//!
+//! // three at once, two seconds at most
+//! let jobs: Vec<_> = [30, 10, 20]
+//!     .into_iter()
+//!     .map(|ms| {
+//!         spawn(move || {
+//!             sleep(Duration::from_millis(ms));
+//!             ms
+//!         })
+//!     })
+//!     .collect();
+//! joinall_timeout(&jobs, Duration::from_secs(2));
+//! let values: Vec<_> = jobs.iter().filter_map(|job| job.value()).collect();
+//! assert_eq!(values, [&30, &10, &20]);
+//! ```
+//!
+//! # What to know
+//!
+//! - **Pinned.** A greenlet stays on the thread that it was spawned on, so [`spawn`] is safe and takes closures that
+//!   are not `Send`; nothing runs beside you between two calls that suspend. More cores are more hubs:
+//!   [`Hub::thread`], [`HubHandle::spawn`].
+//! - **Raised, not panicked.** [`GreenletRef::kill`], [`Timeout`] and links between greenlets raise an error at the
+//!   suspension point of a greenlet and unwind it: see [`raise()`], [`catch`], [`with_timeout`].
+//! - **Failures stay inside.** A greenlet that panics is reported through `tracing`, and its failure comes back from
+//!   [`Greenlet::get`].
+//! - **Anybody may wait.** [`Event`], [`AsyncResult`], [`Queue`] and greenlets themselves are waited for from greenlets
+//!   (which suspend), from other hubs, and from plain threads (which park).
+//! - **Threads that use greenlets** end them first: put [`run`] around the thread's function.
+//!
+//! # Map
+//!
+//! | | |
+//! |---|---|
+//! | [`spawn`], [`spawn_later`], [`Builder`], [`Greenlet`], [`GreenletRef`] | making greenlets, waiting for them, their end |
+//! | [`GreenletRef::kill`], [`Kill`], [`raise()`], [`catch`], [`Raised`], [`GreenletExit`] | raising |
+//! | [`Greenlet::link`], [`GreenletRef::link_to`], [`LinkedExited`] | links |
+//! | [`sleep()`], [`yield_now`], [`Timeout`], [`with_timeout`] | time |
+//! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`] | waiting for others |
+//! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
+//! | [`mod@io`] | readiness of descriptors, for authors of integrations |
+
+#[cfg(panic = "abort")]
+compile_error!(
+    "greenlet-core needs unwinding: a kill unwinds the greenlet's stack. Remove `panic = \"abort\"` from the profile."
+);
+
+mod async_result;
+mod event;
+mod failure;
+mod greenlet;
+mod hub;
+pub mod io;
+mod join;
+mod link;
+mod lock;
+mod queue;
+mod raise;
+mod sleep;
+mod spans;
+mod stack;
+mod timeout;
+mod wait;
+
+pub use async_result::{AsyncResult, AsyncResultError};
+pub use event::Event;
+pub use failure::{Failure, GreenletError};
+pub use greenlet::{Builder, Greenlet, GreenletRef, Kill, current, spawn, spawn_later};
+pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
+pub use join::{joinall, joinall_timeout};
+pub use link::{LinkId, LinkedExited};
+pub use queue::{GetError, PutError, Queue, ShutDown};
+pub use raise::{GreenletExit, Raised, catch, raise};
+pub use sleep::{sleep, yield_now};
+pub use stack::{GuardMode, StackError, StackSize, StackSizeError};
+pub use timeout::{TimedOut, Timeout, with_timeout};

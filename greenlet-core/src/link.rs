@@ -1,0 +1,300 @@
+//! Links: what happens when a greenlet ends.
+//!
+//! A link is one-sided and fires once. Its receiver is a callback, or another greenlet, in which then a
+//! [`LinkedExited`] is raised. Links fire in the order in which they were made, after the greenlet has ended and never
+//! from inside the call that made them (except for [`link_to`](GreenletRef::link_to) the current greenlet).
+//!
+//! A callback runs on the hub of the thread that linked, wherever the greenlet lives: so it need not be `Send`.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::failure::Failure;
+use crate::greenlet::raw::Header;
+use crate::greenlet::{Greenlet, GreenletRef};
+use crate::hub::{Callback, Hub, HubShared};
+use crate::raise::Raised;
+use crate::spawn;
+
+/// Raised in a greenlet that another one was linked to, when that one has ended.
+///
+/// gevent (to 0.13) has three exception classes; here they are three cases of one type.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkedExited {
+    /// LinkedCompleted: it returned.
+    #[error("linked greenlet {0} completed")]
+    Completed(GreenletRef),
+    /// LinkedKilled: it was killed, or exited with [`GreenletExit`](crate::GreenletExit).
+    #[error("linked greenlet {0} was killed")]
+    Killed(GreenletRef),
+    /// LinkedFailed: it panicked, or an error was raised in it.
+    #[error("linked greenlet {0} failed: {1}")]
+    Failed(GreenletRef, #[source] Failure),
+}
+
+impl LinkedExited {
+    /// The greenlet that ended.
+    pub fn greenlet(&self) -> &GreenletRef {
+        match self {
+            LinkedExited::Completed(greenlet)
+            | LinkedExited::Killed(greenlet)
+            | LinkedExited::Failed(greenlet, _) => greenlet,
+        }
+    }
+
+    fn of(source: GreenletRef) -> LinkedExited {
+        match source.exception() {
+            Some(failure) => LinkedExited::Failed(source, failure),
+            None if source.header_ref().exited() => LinkedExited::Killed(source),
+            None => LinkedExited::Completed(source),
+        }
+    }
+}
+
+/// Names a link to a callback, for [`unlink`](GreenletRef::unlink).
+#[derive(Clone)]
+pub struct LinkId {
+    id: u64,
+    /// Where the callback is.
+    hub: Arc<HubShared>,
+}
+
+impl fmt::Debug for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LinkId({})", self.id)
+    }
+}
+
+/// Which ends a link is interested in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Filter {
+    Any,
+    /// Ended successfully, kills included.
+    Value,
+    Exception,
+}
+
+impl Filter {
+    fn accepts(self, source: &Header) -> bool {
+        match self {
+            Filter::Any => true,
+            Filter::Value => source.successful(),
+            Filter::Exception => !source.successful(),
+        }
+    }
+}
+
+/// A link as the source keeps it: nothing in it is bound to a thread.
+pub(crate) struct LinkEntry {
+    id: u64,
+    filter: Filter,
+    receiver: Receiver,
+}
+
+enum Receiver {
+    /// The callback is kept by this hub, under the link's id.
+    Callback(Arc<HubShared>),
+    Greenlet(GreenletRef),
+}
+
+impl LinkEntry {
+    /// The source has ended.
+    pub(crate) fn fire(self, source: NonNull<Header>) {
+        // SAFETY: the caller keeps the source alive.
+        let accepted = self.filter.accepts(unsafe { source.as_ref() });
+        match self.receiver {
+            Receiver::Callback(hub) => settle_callback(&hub, self.id, accepted),
+            Receiver::Greenlet(receiver) if accepted => {
+                // SAFETY: as above.
+                let source = unsafe { GreenletRef::retained(source) };
+                receiver.raise(Raised::new(LinkedExited::of(source)));
+            }
+            Receiver::Greenlet(_) => {}
+        }
+    }
+}
+
+/// Lets the hub that keeps a callback run it, or drop it.
+fn settle_callback(hub: &HubShared, id: u64, run: bool) {
+    let settle = move |hub: &Hub| {
+        if let Some(callback) = hub.take_link_callback(id)
+            && run
+        {
+            callback(hub);
+        }
+    };
+    match Hub::try_current() {
+        Some(current) if hub.is_current() => current.call_soon(Box::new(settle)),
+        // A hub that has ended has dropped its callbacks.
+        _ => drop(hub.push_call(Box::new(settle))),
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl GreenletRef {
+    /// Keeps a callback on this thread's hub until the greenlet ends.
+    fn add_callback(&self, filter: Filter, callback: Callback) -> LinkId {
+        let hub = Hub::current_hub();
+        let id = next_id();
+        hub.keep_link_callback(id, callback);
+        self.add_link(LinkEntry { id, filter, receiver: Receiver::Callback(hub.shared.clone()) });
+        LinkId { id, hub: hub.shared.clone() }
+    }
+
+    fn add_link(&self, entry: LinkEntry) {
+        let header = self.header_ref();
+        let mut ending = header.end.lock();
+        if header.ended() {
+            drop(ending);
+            entry.fire(self.header());
+        } else {
+            ending.links.push(entry);
+        }
+    }
+
+    /// Calls `callback` in a greenlet of its own, on this thread's hub, when this greenlet has ended in whatever way.
+    ///
+    /// If it has ended already, the callback is queued now. Use [`Greenlet::link`] for access to the value.
+    pub fn link(&self, callback: impl FnOnce(&GreenletRef) + 'static) -> LinkId {
+        self.link_filtered(Filter::Any, callback)
+    }
+
+    /// As [`link`](GreenletRef::link), only if it ends successfully (returned, killed or exited).
+    pub fn link_value(&self, callback: impl FnOnce(&GreenletRef) + 'static) -> LinkId {
+        self.link_filtered(Filter::Value, callback)
+    }
+
+    /// As [`link`](GreenletRef::link), only if it fails.
+    pub fn link_exception(&self, callback: impl FnOnce(&GreenletRef) + 'static) -> LinkId {
+        self.link_filtered(Filter::Exception, callback)
+    }
+
+    fn link_filtered(&self, filter: Filter, callback: impl FnOnce(&GreenletRef) + 'static) -> LinkId {
+        let me = self.clone();
+        self.add_callback(filter, in_greenlet(move || callback(&me)))
+    }
+
+    /// Calls `callback` inside the hub's loop when this greenlet has ended. It must not block: what blocks panics, and
+    /// the panic is reported. Cheaper than [`link`](GreenletRef::link).
+    pub fn rawlink(&self, callback: impl FnOnce(&GreenletRef) + 'static) -> LinkId {
+        let me = self.clone();
+        self.add_callback(Filter::Any, Box::new(move |_| callback(&me)))
+    }
+
+    /// Raises [`LinkedExited`] in `receiver` when this greenlet has ended: at its next suspension point, or, if it
+    /// has not started, instead of its start. A receiver that does not catch it fails, and so fires its own links.
+    ///
+    /// If this greenlet has ended already and `receiver` is the current greenlet, it is raised right here.
+    pub fn link_to(&self, receiver: &GreenletRef) {
+        self.link_greenlet(Filter::Any, receiver);
+    }
+
+    /// As [`link_to`](GreenletRef::link_to), only if it ends successfully (returned, killed or exited).
+    pub fn link_value_to(&self, receiver: &GreenletRef) {
+        self.link_greenlet(Filter::Value, receiver);
+    }
+
+    /// As [`link_to`](GreenletRef::link_to), only if it fails.
+    pub fn link_exception_to(&self, receiver: &GreenletRef) {
+        self.link_greenlet(Filter::Exception, receiver);
+    }
+
+    fn link_greenlet(&self, filter: Filter, receiver: &GreenletRef) {
+        if self.ready() && receiver.is_current() {
+            if filter.accepts(self.header_ref()) {
+                Raised::new(LinkedExited::of(self.clone())).reraise();
+            }
+            return;
+        }
+        self.add_link(LinkEntry { id: next_id(), filter, receiver: Receiver::Greenlet(receiver.clone()) });
+    }
+
+    /// Takes a link to a callback back, even while links are being notified: it is not called any more, unless it was
+    /// called already. True if that was in time.
+    pub fn unlink(&self, link: &LinkId) -> bool {
+        let mut ending = self.header_ref().end.lock();
+        let found = ending.links.iter().position(|entry| entry.id == link.id);
+        let entry = found.map(|index| ending.links.remove(index));
+        drop(ending);
+        match Hub::try_current() {
+            Some(hub) if link.hub.is_current() => hub.take_link_callback(link.id).is_some(),
+            _ => {
+                let in_time = entry.is_some();
+                settle_callback(&link.hub, link.id, false);
+                in_time
+            }
+        }
+    }
+
+    /// Takes back the links to this receiver that have not fired yet.
+    pub fn unlink_from(&self, receiver: &GreenletRef) {
+        let mut ending = self.header_ref().end.lock();
+        let to_receiver =
+            |entry: &mut LinkEntry| matches!(&entry.receiver, Receiver::Greenlet(r) if r == receiver);
+        let removed: Vec<_> = ending.links.extract_if(.., to_receiver).collect();
+        drop(ending);
+        // Dropping a reference may end in user code: not under the lock.
+        drop(removed);
+    }
+}
+
+impl<T: 'static> Greenlet<T> {
+    /// Calls `callback` in a greenlet of its own, on this thread's hub, when this greenlet has ended in whatever way.
+    ///
+    /// The callback may block. If the greenlet has ended already, it is queued now.
+    ///
+    /// ```
+    /// use greenlet_core::{spawn, yield_now};
+    ///
+    /// let worker = spawn(|| 6 * 7);
+    /// worker.link(|done| println!("{done} returned {:?}", done.value()));
+    /// worker.join();
+    /// yield_now();
+    /// ```
+    pub fn link(&self, callback: impl FnOnce(&Greenlet<T>) + 'static) -> LinkId {
+        self.link_typed(Filter::Any, callback)
+    }
+
+    /// As [`link`](Greenlet::link), only if it ends successfully (returned, killed or exited).
+    pub fn link_value(&self, callback: impl FnOnce(&Greenlet<T>) + 'static) -> LinkId {
+        self.link_typed(Filter::Value, callback)
+    }
+
+    /// As [`link`](Greenlet::link), only if it fails.
+    ///
+    /// ```
+    /// use greenlet_core::{raise, spawn, yield_now};
+    ///
+    /// let worker = spawn(|| raise(std::io::Error::other("disk gone")));
+    /// worker.link_exception(|dead| eprintln!("{dead} failed: {}", dead.exception().unwrap()));
+    /// worker.join();
+    /// yield_now();
+    /// ```
+    pub fn link_exception(&self, callback: impl FnOnce(&Greenlet<T>) + 'static) -> LinkId {
+        self.link_typed(Filter::Exception, callback)
+    }
+
+    fn link_typed(&self, filter: Filter, callback: impl FnOnce(&Greenlet<T>) + 'static) -> LinkId {
+        let me = self.clone();
+        self.add_callback(filter, in_greenlet(move || callback(&me)))
+    }
+
+    /// Calls `callback` inside the hub's loop when this greenlet has ended. It must not block: what blocks panics, and
+    /// the panic is reported. Cheaper than [`link`](Greenlet::link).
+    pub fn rawlink(&self, callback: impl FnOnce(&Greenlet<T>) + 'static) -> LinkId {
+        let me = self.clone();
+        self.add_callback(Filter::Any, Box::new(move |_| callback(&me)))
+    }
+}
+
+/// A callback of the loop that runs `f` in a greenlet.
+fn in_greenlet(f: impl FnOnce() + 'static) -> Callback {
+    Box::new(move |_| drop(spawn(f)))
+}

@@ -1,0 +1,140 @@
+//! Raises: errors that arrive at a suspension point and unwind the greenlet from there.
+//!
+//! A kill, a [`Timeout`](crate::Timeout) and a link to a greenlet all raise. A raise is not a panic: no panic hook
+//! runs and nothing is printed, but destructors run as they do for a panic, so locks are released and sockets are
+//! closed. What is not caught ends the greenlet, and is found in [`Failure::raised`](crate::Failure::raised), unless it
+//! is [`GreenletExit`], which is an ordinary end.
+//!
+//! gevent raises exceptions inside the victim; this is the same with Rust's means. Catching is explicit:
+//! [`catch`] for everything, [`with_timeout`](crate::with_timeout) for one's own timeout. `std::panic::catch_unwind`
+//! catches raises too (the payload is a [`Raised`]), as a bare `except:` would.
+
+use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use crate::hub;
+
+/// Ends a greenlet without failure: what [`kill`](crate::GreenletRef::kill) raises by default.
+///
+/// A greenlet that ends with it counts as [`successful`](crate::GreenletRef::successful), as in gevent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GreenletExit;
+
+impl fmt::Display for GreenletExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("greenlet exit")
+    }
+}
+
+impl Error for GreenletExit {}
+
+/// An error on its way through a greenlet, as caught by [`catch`].
+#[derive(Clone)]
+pub struct Raised {
+    error: Arc<dyn Error + Send + Sync>,
+    /// Which `Timeout` raised it: timeouts are told apart by identity, not by type.
+    timeout: Option<u64>,
+}
+
+impl Raised {
+    /// Wraps an error so that it can be raised in a greenlet.
+    pub fn new(error: impl Error + Send + Sync + 'static) -> Raised {
+        Raised { error: Arc::new(error), timeout: None }
+    }
+
+    pub(crate) fn by_timeout(error: impl Error + Send + Sync + 'static, id: u64) -> Raised {
+        Raised { error: Arc::new(error), timeout: Some(id) }
+    }
+
+    pub(crate) fn timeout_id(&self) -> Option<u64> {
+        self.timeout
+    }
+
+    /// The error.
+    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.error
+    }
+
+    /// Whether the error is an `E`.
+    pub fn is<E: Error + 'static>(&self) -> bool {
+        self.error.is::<E>()
+    }
+
+    /// The error as an `E`, if it is one.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.error.downcast_ref()
+    }
+
+    /// Raises it in the current greenlet, as if [`catch`] had not stopped it.
+    pub fn reraise(self) -> ! {
+        hub::unwinding_begins();
+        resume_unwind(Box::new(self))
+    }
+}
+
+impl fmt::Debug for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Raised").field(&self.error).finish()
+    }
+}
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+/// Raises `error` in the current greenlet: unwinds to the nearest [`catch`], or ends the greenlet.
+///
+/// `raise(GreenletExit)` ends the greenlet without failure from any depth. On a plain thread it unwinds the thread.
+///
+/// ```
+/// use greenlet_core::{catch, raise, GreenletExit};
+///
+/// let ended = catch(|| raise(GreenletExit));
+/// assert!(matches!(ended, Err(raised) if raised.is::<GreenletExit>()));
+/// ```
+pub fn raise(error: impl Error + Send + Sync + 'static) -> ! {
+    Raised::new(error).reraise()
+}
+
+/// Runs `f` and stops whatever is raised inside: a kill, a timeout, the end of a linked greenlet, or [`raise`].
+///
+/// This is `except BaseException:`: code that does not want to swallow a kill gives it back with
+/// [`Raised::reraise`]. Panics are not stopped.
+///
+/// # Errors
+/// What was raised.
+///
+/// ```
+/// use greenlet_core::{catch, sleep, spawn};
+/// use std::time::Duration;
+///
+/// let survivor = spawn(|| {
+///     let raised = catch(|| sleep(Duration::MAX)).unwrap_err();
+///     format!("survived: {raised}")
+/// });
+/// greenlet_core::yield_now();
+/// survivor.kill();
+/// assert_eq!(survivor.get().unwrap(), "survived: greenlet exit");
+/// ```
+pub fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Raised> {
+    catch_if(|_| true, f)
+}
+
+/// Catches the raises that `wanted` accepts; others, and panics, pass.
+pub(crate) fn catch_if<R>(wanted: impl FnOnce(&Raised) -> bool, f: impl FnOnce() -> R) -> Result<R, Raised> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => Ok(result),
+        Err(payload) => match payload.downcast::<Raised>() {
+            Ok(raised) if wanted(&raised) => {
+                hub::unwinding_ended();
+                Err(*raised)
+            }
+            Ok(raised) => resume_unwind(raised),
+            Err(panic) => resume_unwind(panic),
+        },
+    }
+}

@@ -1,0 +1,61 @@
+//! Passing time and turns.
+
+use std::time::Duration;
+
+use crate::hub::{Context, Deadline, Hub, Resume, WakeTimer, blocked_in_loop, context};
+
+/// Suspends the current greenlet for at least `duration`; zero is [`yield_now`], and [`Duration::MAX`] is for ever.
+///
+/// Kills and timeouts reach the greenlet here. On a thread without a hub this is [`std::thread::sleep`].
+///
+/// ```
+/// use greenlet_core::{joinall, sleep, spawn};
+/// use std::time::{Duration, Instant};
+///
+/// let start = Instant::now();
+/// let naps: Vec<_> = (0..100).map(|_| spawn(|| sleep(Duration::from_millis(20)))).collect();
+/// joinall(&naps);
+/// assert!(start.elapsed() < Duration::from_secs(2)); // all at once, on one thread
+/// ```
+pub fn sleep(duration: Duration) {
+    if duration.is_zero() {
+        return yield_now();
+    }
+    match context() {
+        Context::Greenlet(hub, current) => {
+            let timer = WakeTimer::start(hub, current, &mut Deadline::After(duration));
+            loop {
+                match hub.park(current) {
+                    Resume::Woken if timer.fired() => return,
+                    Resume::Woken => {}
+                    Resume::Raised => {
+                        drop(timer);
+                        hub.throw_pending(current);
+                    }
+                }
+            }
+        }
+        Context::Thread => std::thread::sleep(duration),
+        Context::Loop => blocked_in_loop(),
+    }
+}
+
+/// Lets every greenlet run that is ready now, then goes on: gevent's `sleep(0)`.
+///
+/// Kills and timeouts reach the greenlet here. On a thread without a hub this is [`std::thread::yield_now`].
+#[inline(always)]
+pub fn yield_now() {
+    match context() {
+        Context::Greenlet(hub, current) => yield_in(hub, current),
+        Context::Thread => std::thread::yield_now(),
+        Context::Loop => blocked_in_loop(),
+    }
+}
+
+#[inline(always)]
+fn yield_in(hub: &Hub, current: std::ptr::NonNull<crate::greenlet::raw::Header>) {
+    hub.schedule(current);
+    if hub.park(current) == Resume::Raised {
+        hub.throw_pending(current);
+    }
+}

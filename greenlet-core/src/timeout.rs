@@ -1,0 +1,171 @@
+//! Timeouts: a raise at a deadline.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::greenlet::GreenletRef;
+use crate::hub::{Hub, Nanos, TimerKey};
+use crate::raise::{Raised, catch_if};
+
+/// The time was over: what a [`Timeout`] raises, and what [`with_timeout`] returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimedOut {
+    after: Duration,
+}
+
+impl TimedOut {
+    /// How long the timeout was.
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timed out after {:?}", self.after)
+    }
+}
+
+impl Error for TimedOut {}
+
+/// Raises in the greenlet that started it once its time is over: gevent's `Timeout`.
+///
+/// The raise arrives when the greenlet is suspended, or at its next suspension point: code that only computes is not
+/// interrupted. Dropping the timeout cancels it. Several may be pending at once, each told apart by identity
+/// ([`raised`](Timeout::raised)); [`with_timeout`] does that by itself and is what most code wants.
+///
+/// ```
+/// use greenlet_core::{catch, sleep, Timeout};
+/// use std::time::Duration;
+///
+/// let timeout = Timeout::start_new(Duration::from_millis(5));
+/// let late = catch(|| sleep(Duration::MAX)).unwrap_err();
+/// assert!(timeout.raised(&late));
+/// ```
+pub struct Timeout {
+    state: Rc<State>,
+}
+
+struct State {
+    id: u64,
+    after: Duration,
+    error: Option<Raised>,
+    /// While it is pending: whom it raises in, and its timer (none if it never fires).
+    pending: RefCell<Option<(GreenletRef, Option<TimerKey>)>>,
+    /// The start that is current: what an earlier one left in the queue is void.
+    start: Cell<u64>,
+}
+
+impl Timeout {
+    fn with(after: Duration, error: impl FnOnce(u64) -> Option<Raised>) -> Timeout {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let error = error(id);
+        let state = State { id, after, error, pending: RefCell::new(None), start: Cell::new(0) };
+        Timeout { state: Rc::new(state) }
+    }
+
+    /// A timeout of that length, not started. [`Duration::MAX`] never fires.
+    pub fn new(after: Duration) -> Timeout {
+        Timeout::with(after, |_| None)
+    }
+
+    /// One that raises `error` instead of [`TimedOut`].
+    pub fn with_error(after: Duration, error: impl Error + Send + Sync + 'static) -> Timeout {
+        Timeout::with(after, |id| Some(Raised::by_timeout(error, id)))
+    }
+
+    /// Makes one and starts it for the current greenlet.
+    #[track_caller]
+    pub fn start_new(after: Duration) -> Timeout {
+        let timeout = Timeout::new(after);
+        timeout.start();
+        timeout
+    }
+
+    /// Starts it for the current greenlet. It may be started again after it fired or was cancelled.
+    ///
+    /// # Panics
+    /// When it is pending already.
+    #[track_caller]
+    pub fn start(&self) {
+        assert!(!self.pending(), "this timeout is pending already");
+        let hub = Hub::current_hub();
+        let start = self.state.start.get() + 1;
+        self.state.start.set(start);
+        let timer = Nanos::now().checked_add(self.state.after).map(|deadline| {
+            let state = self.state.clone();
+            hub.call_at(deadline, Box::new(move |hub| state.fire(hub, start)))
+        });
+        *self.state.pending.borrow_mut() = Some((crate::current(), timer));
+    }
+
+    /// Takes it back. If it was about to be raised at the next suspension point, it is not.
+    pub fn cancel(&self) {
+        self.state.start.set(self.state.start.get() + 1);
+        let pending = self.state.pending.take();
+        if let (Some(hub), Some((_, Some(timer)))) = (Hub::try_current(), &pending) {
+            hub.cancel_timer(*timer);
+        }
+        crate::current().forget_timeout(self.state.id);
+    }
+
+    /// Whether it was started and has neither fired nor been cancelled.
+    pub fn pending(&self) -> bool {
+        self.state.pending.borrow().is_some()
+    }
+
+    /// Whether this timeout is what was raised.
+    pub fn raised(&self, raised: &Raised) -> bool {
+        raised.timeout_id() == Some(self.state.id)
+    }
+}
+
+impl State {
+    /// In the loop, when the time is over.
+    fn fire(&self, hub: &Hub, start: u64) {
+        if self.start.get() != start {
+            return; // cancelled while this was queued
+        }
+        if let Some((greenlet, _)) = self.pending.take() {
+            let timed_out = || Raised::by_timeout(TimedOut { after: self.after }, self.id);
+            hub.deliver(&greenlet, self.error.clone().unwrap_or_else(timed_out));
+        }
+    }
+}
+
+impl Drop for Timeout {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+impl fmt::Debug for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout").field("after", &self.state.after).field("pending", &self.pending()).finish()
+    }
+}
+
+/// Runs `f` for at most `timeout`: if the time is over while it is suspended, it is unwound from there.
+///
+/// Only its own timeout is caught. A kill, or the timeout of an outer `with_timeout`, passes through.
+///
+/// # Errors
+/// [`TimedOut`].
+///
+/// ```
+/// use greenlet_core::{sleep, with_timeout};
+/// use std::time::Duration;
+///
+/// assert_eq!(with_timeout(Duration::from_secs(5), || "done"), Ok("done"));
+/// assert!(with_timeout(Duration::from_millis(5), || sleep(Duration::MAX)).is_err());
+/// ```
+#[track_caller]
+pub fn with_timeout<R>(timeout: Duration, f: impl FnOnce() -> R) -> Result<R, TimedOut> {
+    let guard = Timeout::start_new(timeout);
+    catch_if(|raised| guard.raised(raised), f).map_err(|_| TimedOut { after: timeout })
+}
