@@ -1,1 +1,72 @@
-//! Erlang-style actors on greenlets: receive, links, exit signals and supervisors.
+//! Actors on greenlets: Erlang's model in Rust, with handlers that may block.
+//!
+//! An [`Actor`] is state, a mailbox and a [`receive`](Actor::receive) method. It handles one message at a time, on a
+//! greenlet: so a handler may sleep, ask another actor or read a socket in plain blocking code, and only this actor
+//! waits. A failing actor takes nobody with it but those linked to it, and a [`Supervisor`] starts it again.
+//!
+//! ```
+//! use greenlet_actor::{Actor, ActorRef, Context, Exit, Reply};
+//! use std::time::Duration;
+//!
+//! struct Ponger;
+//! struct Pinger { ponger: ActorRef<Reply<&'static str>> }
+//!
+//! impl Actor for Ponger {
+//!     type Message = Reply<&'static str>;
+//!     fn receive(&mut self, ping: Reply<&'static str>, _: &mut Context<Self>) -> Result<(), Exit> {
+//!         ping.send("pong");
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl Actor for Pinger {
+//!     type Message = u32;
+//!     fn receive(&mut self, rounds: u32, _: &mut Context<Self>) -> Result<(), Exit> {
+//!         for _ in 0..rounds {
+//!             let answer = self.ponger.ask(|ping| ping, Duration::from_secs(1))?; // suspends this actor only
+//!             assert_eq!(answer, "pong");
+//!         }
+//!         Err(Exit::Normal) // done
+//!     }
+//! }
+//!
+//! # greenlet_core::run(|| {
+//! let pinger = Pinger { ponger: Ponger.spawn() }.spawn();
+//! pinger.send(3).unwrap();
+//! assert!(matches!(pinger.join(), Exit::Normal));
+//! # });
+//! ```
+//!
+//! # Words
+//!
+//! They are Erlang/OTP's, with its meanings. An actor ends with a *reason* ([`Exit`]). A *link* is symmetrical
+//! ([`ActorRef::link`]): when one ends, the other gets an *exit signal*, and ends with the same reason, unless that is
+//! `normal`, or it *traps exits* ([`Context::trap_exits`]) and gets them in [`Actor::handle_exit`]. Since an actor runs
+//! on a greenlet, gevent's one-sided links are there too: [`ActorRef::link_exception`] between actors, and those of
+//! [`ActorRef::greenlet`] to callbacks.
+//!
+//! | | |
+//! |---|---|
+//! | [`Actor`], [`ActorBuilder`], [`Context`] | writing and spawning actors |
+//! | [`ActorRef`], [`ActorRef::send`], [`ActorRef::ask`], [`Reply`] | talking to them |
+//! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
+//! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
+
+#![forbid(unsafe_code)]
+
+mod actor;
+mod actor_ref;
+mod ask;
+mod cell;
+mod context;
+mod exit;
+mod supervisor;
+
+pub use actor::{Actor, ActorBuilder};
+pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError, TrySendError};
+pub use ask::{AskError, Reply};
+pub use context::Context;
+pub use exit::Exit;
+pub use supervisor::{
+    ChildInfo, ChildKind, ChildSpec, Restart, Shutdown, StartError, Supervisor, SupervisorRef, supervisor, worker,
+};

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use crate::hub;
@@ -20,8 +21,24 @@ enum Kind {
 }
 
 impl Failure {
+    /// A failure with this error, as if it had been raised.
+    pub fn new(error: impl Error + Send + Sync + 'static) -> Failure {
+        Failure::from_raised(Raised::new(error))
+    }
+
     pub(crate) fn from_raised(raised: Raised) -> Failure {
         Failure(Arc::new(Kind::Raised(raised)))
+    }
+
+    /// Fails the current greenlet with this failure: unwinds to the nearest [`attempt`], or ends it.
+    pub fn reraise(self) -> ! {
+        match &*self.0 {
+            Kind::Raised(raised) => raised.clone().reraise(),
+            Kind::Panic { .. } => {
+                hub::unwinding_begins();
+                std::panic::resume_unwind(Box::new(self))
+            }
+        }
     }
 
     fn from_panic(payload: Box<dyn Any + Send>) -> Failure {
@@ -103,6 +120,29 @@ pub enum GreenletError {
     Shared,
 }
 
+/// Runs `f` as a greenlet runs its closure: what is raised and what panics inside stops here, and is returned.
+///
+/// For code that supervises: unlike [`catch`](crate::catch) it contains panics too. The panic hook has run by then.
+///
+/// # Errors
+/// [`GreenletError::Exit`] when [`GreenletExit`] was raised, [`GreenletError::Failed`] for other errors and panics.
+///
+/// ```
+/// use greenlet_core::{attempt, raise, GreenletError};
+///
+/// let failed = attempt(|| -> u32 { raise(std::io::Error::other("no disk")) });
+/// assert!(matches!(failed, Err(GreenletError::Failed(failure)) if failure.to_string() == "no disk"));
+/// ```
+pub fn attempt<R>(f: impl FnOnce() -> R) -> Result<R, GreenletError> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        hub::unwinding_ended();
+        match End::from_unwind(payload) {
+            End::Failed(failure) => GreenletError::Failed(failure),
+            End::Exit | End::Value => GreenletError::Exit(GreenletExit),
+        }
+    })
+}
+
 /// The end of a greenlet apart from its value.
 pub(crate) enum End {
     Value,
@@ -113,8 +153,12 @@ pub(crate) enum End {
 impl End {
     /// What an unwound greenlet ended with.
     pub(crate) fn from_unwind(payload: Box<dyn Any + Send>) -> End {
-        match payload.downcast::<Raised>() {
-            Ok(raised) => End::from_raised(*raised),
+        let payload = match payload.downcast::<Raised>() {
+            Ok(raised) => return End::from_raised(*raised),
+            Err(payload) => payload,
+        };
+        match payload.downcast::<Failure>() {
+            Ok(failure) => End::Failed(*failure),
             Err(panic) => End::Failed(Failure::from_panic(panic)),
         }
     }

@@ -41,7 +41,7 @@
 //! | | |
 //! |---|---|
 //! | [`spawn`], [`spawn_later`], [`Builder`], [`Greenlet`], [`GreenletRef`] | making greenlets, waiting for them, their end |
-//! | [`GreenletRef::kill`], [`Kill`], [`raise()`], [`catch`], [`Raised`], [`GreenletExit`] | raising |
+//! | [`GreenletRef::kill`], [`Kill`], [`raise()`], [`catch`], [`attempt`], [`Raised`], [`GreenletExit`] | raising |
 //! | [`Greenlet::link`], [`GreenletRef::link_to`], [`LinkedExited`] | links |
 //! | [`sleep()`], [`yield_now`], [`Timeout`], [`with_timeout`] | time |
 //! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`] | waiting for others |
@@ -72,7 +72,7 @@ mod wait;
 
 pub use async_result::{AsyncResult, AsyncResultError};
 pub use event::Event;
-pub use failure::{Failure, GreenletError};
+pub use failure::{Failure, GreenletError, attempt};
 pub use greenlet::{Builder, Greenlet, GreenletRef, Kill, current, spawn, spawn_later};
 pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
 pub use join::{joinall, joinall_timeout};
@@ -80,5 +80,5 @@ pub use link::{LinkId, LinkedExited};
 pub use queue::{GetError, PutError, Queue, ShutDown};
 pub use raise::{GreenletExit, Raised, catch, raise};
 pub use sleep::{sleep, yield_now};
-pub use stack::{GuardMode, StackError, StackSize, StackSizeError};
+pub use stack::{GuardMode, StackError, StackSize, StackSizeError, StackStats};
 pub use timeout::{TimedOut, Timeout, with_timeout};

@@ -89,6 +89,14 @@ impl<T> PutError<T> {
     }
 }
 
+/// What a put does when there is no room.
+#[derive(Clone, Copy)]
+enum WhenFull {
+    Wait(Deadline),
+    Refuse,
+    PutAnyway,
+}
+
 impl<T> Queue<T> {
     /// A queue without a limit: putting never waits.
     pub const fn unbounded() -> Queue<T> {
@@ -125,7 +133,7 @@ impl<T> Queue<T> {
     /// [`ShutDown`] with the item.
     #[inline]
     pub fn put(&self, item: T) -> Result<(), ShutDown<T>> {
-        match self.put_until(item, Some(Deadline::Never)) {
+        match self.put_as(item, WhenFull::Wait(Deadline::Never)) {
             Ok(()) => Ok(()),
             Err(PutError::ShutDown(item) | PutError::Full(item)) => Err(ShutDown(item)),
         }
@@ -136,7 +144,7 @@ impl<T> Queue<T> {
     /// # Errors
     /// [`PutError`] with the item.
     pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
-        self.put_until(item, Some(Deadline::After(timeout)))
+        self.put_as(item, WhenFull::Wait(Deadline::After(timeout)))
     }
 
     /// Puts an item if there is room now. Never suspends.
@@ -144,12 +152,20 @@ impl<T> Queue<T> {
     /// # Errors
     /// [`PutError`] with the item.
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
-        self.put_until(item, None)
+        self.put_as(item, WhenFull::Refuse)
     }
 
-    /// `None`: do not wait.
+    /// Puts an item even if the queue is full, for what must not be refused: it stands in line behind the others, and the
+    /// queue is longer than its capacity for a while. Never suspends.
+    ///
+    /// # Errors
+    /// [`ShutDown`] with the item.
+    pub fn force_put(&self, item: T) -> Result<(), ShutDown<T>> {
+        self.put_as(item, WhenFull::PutAnyway).map_err(|error| ShutDown(error.into_item()))
+    }
+
     #[inline]
-    fn put_until(&self, item: T, deadline: Option<Deadline>) -> Result<(), PutError<T>> {
+    fn put_as(&self, item: T, when_full: WhenFull) -> Result<(), PutError<T>> {
         let mut state = self.state.lock();
         if state.shut_down {
             drop(state);
@@ -163,13 +179,17 @@ impl<T> Queue<T> {
             }
             return Ok(());
         }
-        if state.capacity.is_none_or(|capacity| state.items.len() < capacity.get()) {
-            state.items.push_back(item);
-            return Ok(());
-        }
-        let Some(deadline) = deadline else {
-            drop(state);
-            return Err(PutError::Full(item));
+        let has_room = state.capacity.is_none_or(|capacity| state.items.len() < capacity.get());
+        let deadline = match when_full {
+            WhenFull::Wait(deadline) if !has_room => deadline,
+            WhenFull::Refuse if !has_room => {
+                drop(state);
+                return Err(PutError::Full(item));
+            }
+            _ => {
+                state.items.push_back(item);
+                return Ok(());
+            }
         };
         match wait(state, |state| &mut state.putters, Some(item), deadline) {
             Ok(None) => Ok(()),
@@ -183,7 +203,7 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// [`ShutDown`] once the queue is shut down and empty.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self) -> Result<T, ShutDown> {
         self.get_until(Some(Deadline::Never)).map_err(|_| ShutDown(()))
     }
@@ -204,12 +224,14 @@ impl<T> Queue<T> {
         self.get_until(None)
     }
 
-    /// `None`: do not wait.
-    #[inline]
+    /// `None`: do not wait. Inlined with the switch in it, see `Hub::park`.
+    #[inline(always)]
     fn get_until(&self, deadline: Option<Deadline>) -> Result<T, GetError> {
         let mut state = self.state.lock();
         if let Some(item) = state.items.pop_front() {
-            let admitted = state.putters.notify_first(Option::take);
+            // After a `force_put` the queue may still be full.
+            let admit = state.capacity.is_some_and(|capacity| state.items.len() < capacity.get());
+            let admitted = if admit { state.putters.notify_first(Option::take) } else { None };
             if let Some((next, wakeup)) = admitted {
                 state.items.extend(next);
                 drop(state);

@@ -50,6 +50,7 @@ pub(crate) enum Wakeup {
 }
 
 impl Waiter {
+    #[inline]
     fn wakeup(&self) -> Wakeup {
         match self {
             Waiter::Greenlet(header) => {

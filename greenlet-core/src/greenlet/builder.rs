@@ -2,7 +2,8 @@
 
 use std::panic::Location;
 
-use super::{Greenlet, raw};
+use super::raw::{self, Spec, Start};
+use super::Greenlet;
 use crate::hub::{self, Hub};
 use crate::stack::StackSize;
 
@@ -51,10 +52,14 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let mut spec = hub::spec(Hub::current_hub().shared.clone(), Location::caller());
-        spec.name = self.name;
-        spec.stack_size = self.stack_size.unwrap_or(spec.stack_size);
-        Greenlet::from_header(raw::allocate(spec, f))
+        Greenlet::from_header(raw::allocate(self.spec(), Start::Later, f))
+    }
+
+    #[track_caller]
+    fn spec(self) -> Spec {
+        let spec = hub::spec(Hub::current_hub().shared.clone(), Location::caller());
+        let stack_size = self.stack_size.unwrap_or(spec.stack_size);
+        Spec { name: self.name, stack_size, ..spec }
     }
 
     /// Makes the greenlet and starts it, as [`spawn`](crate::spawn).
@@ -64,8 +69,6 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let greenlet = self.build(f);
-        greenlet.start();
-        greenlet
+        Greenlet::start_new(self.spec(), f)
     }
 }

@@ -20,7 +20,7 @@ use crate::failure::{End, Failure, GreenletError};
 use crate::hub::{self, Deadline, Hub, HubShared, Nanos};
 use crate::raise::{GreenletExit, Raised};
 use crate::wait::wait;
-use raw::Header;
+use raw::{Header, Spec, Start};
 
 /// A greenlet, by whatever it returns: its identity, its state, and the means to wait for it, kill it and link it.
 ///
@@ -72,9 +72,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    let greenlet = Greenlet::new(f);
-    greenlet.start();
-    greenlet
+    Greenlet::start_new(hub::spec(Hub::current_hub().shared.clone(), Location::caller()), f)
 }
 
 /// As [`spawn`], starting after `delay`. A kill before that ends it without a run.
@@ -112,7 +110,15 @@ impl<T: 'static> Greenlet<T> {
         site: &'static Location<'static>,
         f: F,
     ) -> Greenlet<T> {
-        Greenlet::from_header(raw::allocate(hub::spec(shared, site), f))
+        Greenlet::from_header(raw::allocate(hub::spec(shared, site), Start::Later, f))
+    }
+
+    /// Makes a greenlet of this thread's hub and starts it.
+    #[inline]
+    fn start_new<F: FnOnce() -> T + 'static>(spec: Spec, f: F) -> Greenlet<T> {
+        let header = raw::allocate(spec, Start::Claimed, f);
+        Hub::current_hub().start_claimed(header);
+        Greenlet::from_header(header)
     }
 
     /// Takes over the typed handle that `raw::allocate` made.
@@ -215,7 +221,8 @@ impl GreenletRef {
         Hub::try_current().filter(|hub| std::ptr::eq(&*hub.shared, &*self.header_ref().shared))
     }
 
-    pub(crate) fn is_current(&self) -> bool {
+    /// Whether the caller runs in this greenlet.
+    pub fn is_current(&self) -> bool {
         Hub::try_current().and_then(Hub::current_greenlet) == Some(self.0)
     }
 
@@ -309,6 +316,7 @@ impl GreenletRef {
     ///
     /// # Panics
     /// When a greenlet joins itself: it would wait for ever.
+    #[inline(always)]
     pub fn join(&self) {
         self.join_deadline(Deadline::Never);
     }
@@ -318,7 +326,7 @@ impl GreenletRef {
         self.join_deadline(Deadline::After(timeout))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn join_deadline(&self, deadline: Deadline) -> bool {
         let header = self.header_ref();
         if header.ended() {

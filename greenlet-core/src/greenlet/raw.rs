@@ -190,12 +190,30 @@ pub(crate) struct Spec {
     pub(crate) stack_size: StackSize,
 }
 
-/// Makes a greenlet that has not started, with one typed handle.
-pub(crate) fn allocate<F: FnOnce() -> T, T>(spec: Spec, closure: F) -> NonNull<Header> {
-    let header = Header::new(spec, &Table::<F, T>::TABLE, false);
-    let body = UnsafeCell::new(Body { closure: ManuallyDrop::new(closure) });
-    let allocation = Box::new(Allocation::<F, T> { header, body });
-    NonNull::from(Box::leak(allocation)).cast()
+/// Whether a new greenlet starts right away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Its start is claimed already, and the hub's count is there: the caller passes it to `Hub::start_claimed`.
+    Claimed,
+    Later,
+}
+
+/// Makes a greenlet with one typed handle.
+#[inline]
+pub(crate) fn allocate<F: FnOnce() -> T, T>(spec: Spec, start: Start, closure: F) -> NonNull<Header> {
+    // Written in place: moving it would cost as much as a switch.
+    let allocation = Box::leak(Box::<Allocation<F, T>>::new_uninit()).as_mut_ptr();
+    // SAFETY: the fields of a fresh allocation.
+    unsafe {
+        (&raw mut (*allocation).body).write(UnsafeCell::new(Body { closure: ManuallyDrop::new(closure) }));
+        (&raw mut (*allocation).header).write(Header::new(spec, &Table::<F, T>::TABLE, false));
+        if start == Start::Claimed {
+            let header = &mut (*allocation).header;
+            *header.state.get_mut() = STARTED;
+            *header.refs.get_mut() = 2;
+        }
+        NonNull::new_unchecked(allocation).cast()
+    }
 }
 
 /// Makes the main greenlet of a hub: it runs already and counts for the hub only.
@@ -208,6 +226,7 @@ pub(crate) fn allocate_main(spec: Spec) -> NonNull<Header> {
 }
 
 impl Header {
+    #[inline(always)]
     fn new(spec: Spec, vtable: &'static VTable, is_main: bool) -> Header {
         let name = OnceLock::new();
         if let Some(given) = spec.name {

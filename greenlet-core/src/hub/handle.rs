@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Hub, HubShared};
 use crate::greenlet::Greenlet;
+use crate::stack::StackStats;
 
 /// A reference to a hub that any thread may hold: spawns greenlets there.
 ///
@@ -25,6 +26,11 @@ impl Hub {
     #[track_caller]
     pub fn current() -> HubHandle {
         HubHandle { shared: Hub::current_hub().shared.clone() }
+    }
+
+    /// The stacks of this thread's hub: in use, kept for reuse, mapped. All zero if the thread has no hub.
+    pub fn stack_stats() -> StackStats {
+        Hub::try_current().map(|hub| hub.stacks.borrow().stats()).unwrap_or_default()
     }
 }
 

@@ -263,6 +263,7 @@ impl Hub {
 }
 
 /// What a greenlet of that hub is made from.
+#[inline]
 pub(crate) fn spec(shared: Arc<HubShared>, site: &'static Location<'static>) -> Spec {
     let stack_size = shared.stack_size;
     Spec { shared, id: next_id(), site, name: None, stack_size }
@@ -282,11 +283,17 @@ impl Hub {
     }
 
     /// Queues the first run of a greenlet whose start was claimed. From now on the hub holds a count of it.
-    #[inline]
     pub(crate) fn start(&self, header: NonNull<Header>) {
         // SAFETY: the caller holds a count.
+        unsafe { header.as_ref() }.retain();
+        self.start_claimed(header);
+    }
+
+    /// As `start`; the caller gives a count to the hub.
+    #[inline]
+    pub(crate) fn start_claimed(&self, header: NonNull<Header>) {
+        // SAFETY: the count that came along.
         let greenlet = unsafe { header.as_ref() };
-        greenlet.retain();
         let mut live = self.live.borrow_mut();
         greenlet.local.live_index.set(live.len() as u32);
         live.push(header);

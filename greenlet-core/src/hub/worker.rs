@@ -25,27 +25,49 @@ pub(crate) struct Worker {
 }
 
 /// A stack slot whose top is reserved for the worker's record.
-struct WorkerStack(StackSlot);
+struct WorkerStack {
+    slot: StackSlot,
+    /// Where the record begins and the stack ends.
+    base: StackPointer,
+}
 
-const RESERVED: usize = size_of::<Worker>().next_multiple_of(64);
+const RESERVED: usize = size_of::<Worker>().next_multiple_of(LINE);
+const LINE: usize = 64;
+/// Slots are powers of two apart, so the hot lines at their tops would all fall into the same few sets of the caches.
+/// Bases are therefore staggered: by up to so many cache lines, and by up to so many pages. The pages above the base are
+/// never touched, so they cost address space only.
+const LINES: usize = 8;
+const PAGES: usize = 8;
+const PAGE: usize = 4096;
+
+impl WorkerStack {
+    fn new(slot: StackSlot, size: StackSize) -> WorkerStack {
+        let top = slot.base().get();
+        let colour = top / size.bytes();
+        // No more than a 16th of the stack is given away.
+        let pages = (colour / LINES) % PAGES.min(size.bytes() / (16 * PAGE)).max(1);
+        let base = top - pages * PAGE - (colour % LINES) * LINE - RESERVED;
+        WorkerStack { slot, base: StackPointer::new(base).expect("a stack does not end at address zero") }
+    }
+}
 
 // SAFETY: the slot fulfils the contract (guard, alignment); a base that is lower by a multiple of 64 keeps it, since
-// the smallest slot is far larger than `MIN_STACK_SIZE` + `RESERVED`.
+// the smallest slot is far larger than `MIN_STACK_SIZE` and what is taken off.
 unsafe impl Stack for WorkerStack {
     fn base(&self) -> StackPointer {
-        StackPointer::new(self.0.base().get() - RESERVED).expect("a stack does not end at address zero")
+        self.base
     }
 
     fn limit(&self) -> StackPointer {
-        self.0.limit()
+        self.slot.limit()
     }
 }
 
 impl Worker {
     /// Puts a worker on a stack.
     pub(crate) fn new(slot: StackSlot, size: StackSize) -> NonNull<Worker> {
-        let stack = WorkerStack(slot);
-        let place = std::ptr::with_exposed_provenance_mut::<Worker>(stack.base().get());
+        let stack = WorkerStack::new(slot, size);
+        let place = std::ptr::with_exposed_provenance_mut::<Worker>(stack.base.get());
         let place = NonNull::new(place).expect("a stack does not end at address zero");
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             // SAFETY: the record lies above this stack and is there until the coroutine has returned.
@@ -59,7 +81,7 @@ impl Worker {
                 yielder.suspend(());
             }
         });
-        // SAFETY: the slot's topmost bytes are reserved for this record, aligned to 64.
+        // SAFETY: the bytes from the base on are reserved for this record, aligned to 64.
         unsafe {
             place.write(Worker {
                 coroutine: UnsafeCell::new(ManuallyDrop::new(coroutine)),
@@ -115,7 +137,7 @@ impl Worker {
             } else {
                 (*worker.coroutine.get()).force_unwind();
             }
-            ManuallyDrop::take(&mut *worker.coroutine.get()).into_stack().0
+            ManuallyDrop::take(&mut *worker.coroutine.get()).into_stack().slot
         }
     }
 }

@@ -1,0 +1,104 @@
+//! Asking an actor and waiting for its answer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenlet_core::{GetError, Queue};
+
+use crate::actor_ref::ActorRef;
+use crate::exit::Exit;
+
+/// Where an answer goes. It travels in the message; whoever has it answers, now or later, from wherever.
+///
+/// Dropping it unanswered tells the asker at once.
+pub struct Reply<T> {
+    to: Arc<Queue<T>>,
+}
+
+impl<T> Reply<T> {
+    /// Answers. If the asker has given up, the answer is dropped.
+    pub fn send(self, answer: T) {
+        // Fails when the asker shut the queue down, which it never does, or answered twice, which it cannot.
+        let _ = self.to.try_put(answer);
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        self.to.shutdown();
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply(..)")
+    }
+}
+
+/// Why an [`ask`](ActorRef::ask) has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The actor has ended, before the question or before the answer.
+    #[error("the actor has ended: {0}")]
+    Ended(Exit),
+    /// It dropped the reply without answering.
+    #[error("the actor did not answer")]
+    NoReply,
+    /// The time was over. An answer that comes later is dropped.
+    #[error("no answer in {0:?}")]
+    TimedOut(Duration),
+    /// An actor asked itself: it would wait for ever.
+    #[error("an actor cannot ask itself")]
+    Itself,
+}
+
+impl<M: Send + 'static> ActorRef<M> {
+    /// Sends a question and waits for the answer: OTP's `call`. Suspends a greenlet, parks a plain thread.
+    ///
+    /// `question` makes the message from the place to answer to; the name of a tuple variant does. An actor that has
+    /// ended, or ends before it answers, is noticed at once and not at the timeout. The time counts from when the message
+    /// is in the mailbox; on a bounded one that is full this waits for room first.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    ///
+    /// ```
+    /// use greenlet_actor::{Actor, Context, Exit, Reply};
+    /// use std::time::Duration;
+    ///
+    /// struct Doubler;
+    /// enum Question { Double(u32, Reply<u32>) }
+    ///
+    /// impl Actor for Doubler {
+    ///     type Message = Question;
+    ///     fn receive(&mut self, question: Question, _: &mut Context<Self>) -> Result<(), Exit> {
+    ///         let Question::Double(n, reply) = question;
+    ///         reply.send(2 * n);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # greenlet_core::run(|| {
+    /// let doubler = Doubler.spawn();
+    /// let answer = doubler.ask(|reply| Question::Double(21, reply), Duration::from_secs(1));
+    /// assert_eq!(answer.unwrap(), 42);
+    /// # });
+    /// ```
+    pub fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> M, timeout: Duration) -> Result<T, AskError> {
+        if self.is_current() {
+            return Err(AskError::Itself);
+        }
+        let answer = Arc::new(Queue::unbounded());
+        let question = question(Reply { to: answer.clone() });
+        if self.send(question).is_err() {
+            return Err(AskError::Ended(self.exit().unwrap_or(Exit::NoProc)));
+        }
+        answer.get_timeout(timeout).map_err(|error| match (error, self.exit()) {
+            (GetError::Empty, _) => AskError::TimedOut(timeout),
+            (GetError::ShutDown, Some(exit)) => AskError::Ended(exit),
+            (GetError::ShutDown, None) => AskError::NoReply,
+        })
+    }
+}

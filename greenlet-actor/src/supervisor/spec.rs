@@ -1,0 +1,125 @@
+//! What a supervisor knows of a child before it runs.
+
+use std::any::Any;
+use std::fmt;
+use std::time::Duration;
+
+use super::Supervisor;
+use crate::actor::{Actor, ActorBuilder};
+use crate::actor_ref::AnyActor;
+use crate::exit::Exit;
+
+/// When a child that has ended is started again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Restart {
+    /// Always.
+    Permanent,
+    /// Unless it ended with `normal` or `shutdown`.
+    Transient,
+    /// Never; it is forgotten.
+    Temporary,
+}
+
+/// How a child is stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shutdown {
+    /// Killed at once.
+    BrutalKill,
+    /// Told to shut down, and killed if it has not ended by then.
+    Timeout(Duration),
+    /// Told to shut down, and waited for.
+    Infinity,
+}
+
+/// A worker or a supervisor; only shown in [`ChildInfo`](super::ChildInfo).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChildKind {
+    /// An actor that does the work.
+    Worker,
+    /// An actor that supervises others.
+    Supervisor,
+}
+
+/// A child that runs: how to link and stop it, and its `ActorRef` for those who ask for it by type.
+pub(super) struct Started {
+    pub(super) actor: AnyActor,
+    typed: Box<dyn Fn() -> Box<dyn Any + Send>>,
+}
+
+impl Started {
+    /// Its `ActorRef<M>`.
+    pub(super) fn clone_typed(&self) -> Box<dyn Any + Send> {
+        (self.typed)()
+    }
+}
+
+type Start = Box<dyn FnMut(&AnyActor) -> Result<Started, Exit>>;
+
+/// What a supervisor needs to start, restart and stop a child: made by [`worker`] and [`supervisor`].
+pub struct ChildSpec {
+    pub(super) id: String,
+    pub(super) restart: Restart,
+    pub(super) shutdown: Shutdown,
+    pub(super) kind: ChildKind,
+    pub(super) start: Start,
+}
+
+/// A child that is an actor, made anew by `make` for each start.
+///
+/// By default it is permanent, and has 5 seconds to shut down. What may fail belongs into [`Actor::init`].
+pub fn worker<A: Actor>(id: impl Into<String>, mut make: impl FnMut() -> A + 'static) -> ChildSpec {
+    let id = id.into();
+    let name = id.clone();
+    ChildSpec {
+        id,
+        restart: Restart::Permanent,
+        shutdown: Shutdown::Timeout(Duration::from_secs(5)),
+        kind: ChildKind::Worker,
+        start: Box::new(move |parent| start(&name, make(), parent)),
+    }
+}
+
+/// A child that is a supervisor, made anew by `make` for each start.
+///
+/// By default it is permanent, and has all the time that it needs to stop its own children.
+pub fn supervisor(id: impl Into<String>, mut make: impl FnMut() -> Supervisor + 'static) -> ChildSpec {
+    let id = id.into();
+    let name = id.clone();
+    ChildSpec {
+        id,
+        restart: Restart::Permanent,
+        shutdown: Shutdown::Infinity,
+        kind: ChildKind::Supervisor,
+        start: Box::new(move |parent| start(&name, make().into_actor(), parent)),
+    }
+}
+
+fn start<A: Actor>(name: &str, actor: A, parent: &AnyActor) -> Result<Started, Exit> {
+    let actor = ActorBuilder::new().name(name).start_prepared(actor, |child| child.link(parent))?;
+    Ok(Started { actor: actor.clone().into(), typed: Box::new(move || Box::new(actor.clone())) })
+}
+
+impl ChildSpec {
+    /// When it is restarted.
+    pub fn restart(mut self, restart: Restart) -> ChildSpec {
+        self.restart = restart;
+        self
+    }
+
+    /// How it is stopped.
+    pub fn shutdown(mut self, shutdown: Shutdown) -> ChildSpec {
+        self.shutdown = shutdown;
+        self
+    }
+}
+
+impl fmt::Debug for ChildSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildSpec")
+            .field("id", &self.id)
+            .field("restart", &self.restart)
+            .field("shutdown", &self.shutdown)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
