@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_suite_with_options() {
-        let Ok(Command::Run { suite, options }) = parse_line("core --quick --only yield-2,echo-1 --only=sleepers")
+        let Ok(Command::Run { suite, options }) =
+            parse_line("core --quick --only yield-2,echo-1 --only=sleepers")
         else {
             panic!("not a run");
         };

@@ -160,7 +160,10 @@ pub fn run(suite: &'static Suite, options: &Options) -> io::Result<()> {
             let mut medians = Vec::new();
             for contender in &contenders {
                 let value = contender.median(index);
-                print_line(format_args!("{}\t{}\t{value:.1}\t{}", figure.name, contender.runtime.name, figure.unit))?;
+                print_line(format_args!(
+                    "{}\t{}\t{value:.1}\t{}",
+                    figure.name, contender.runtime.name, figure.unit
+                ))?;
                 medians.push((contender.runtime.name, value));
             }
             if let Some((ratio, peer)) = ratio_to_best_peer(figure.better, &medians) {
@@ -235,7 +238,10 @@ fn prepare(
             let tasks = if quick { few } else { full };
             if tasks > runtime.max_tasks {
                 let (name, most) = (runtime.name, runtime.max_tasks);
-                eprintln!("note: {}: {name} runs {most} tasks instead of {tasks}, all it can hold", workload.name);
+                eprintln!(
+                    "note: {}: {name} runs {most} tasks instead of {tasks}, all it can hold",
+                    workload.name
+                );
             }
             tasks.min(runtime.max_tasks)
         }
@@ -254,12 +260,13 @@ fn round(suite: &'static Suite, workload: &Workload, contender: &mut Contender) 
 }
 
 /// Finds the size with which `run` takes about `goal`.
+///
+/// The time of a run includes what it prepares, so only one that is close to the goal is extrapolated from.
 fn size_that_takes(goal: Duration, mut run: impl FnMut(u64) -> io::Result<Duration>) -> io::Result<u64> {
     let mut size = 1;
     loop {
         let elapsed = run(size)?;
-        // A run this long is long enough to extrapolate from, and this size is out of reach of any workload.
-        if elapsed * 8 >= goal || size > u64::MAX / 8 {
+        if elapsed * 2 >= goal || size > u64::MAX / 4 {
             let scaled = size as f64 * goal.as_secs_f64() / elapsed.as_secs_f64();
             return Ok((scaled as u64).max(1));
         }

@@ -119,7 +119,7 @@ impl<T: Clone> AsyncResult<T> {
         self.get_until(Deadline::Never)
     }
 
-    /// As [`get`](AsyncResult::get), for at most `timeout`; zero asks without waiting.
+    /// As [`get`](AsyncResult::get), for at most `timeout`; zero makes one trip through the loop.
     ///
     /// # Errors
     /// [`AsyncResultError::TimedOut`] if nothing was set in time, else as `get`.

@@ -138,7 +138,7 @@ pub fn attempt<R>(f: impl FnOnce() -> R) -> Result<R, GreenletError> {
         hub::unwinding_ended();
         match End::from_unwind(payload) {
             End::Failed(failure) => GreenletError::Failed(failure),
-            End::Exit | End::Value => GreenletError::Exit(GreenletExit),
+            _ => GreenletError::Exit(GreenletExit),
         }
     })
 }
@@ -146,6 +146,8 @@ pub fn attempt<R>(f: impl FnOnce() -> R) -> Result<R, GreenletError> {
 /// The end of a greenlet apart from its value.
 pub(crate) enum End {
     Value,
+    /// It returned a value that nobody could ask for, and which is dropped already.
+    DroppedValue,
     Exit,
     Failed(Failure),
 }

@@ -391,7 +391,11 @@ impl SourceTable {
         source.dispatch(ready);
     }
 
+    /// The hub ends. Those who wait through it from elsewhere look for another one.
     pub(crate) fn clear(&self) {
-        self.0.take();
+        for source in self.0.take().slots.into_iter().filter_map(|(_, source)| source) {
+            source.read.happened();
+            source.write.happened();
+        }
     }
 }

@@ -64,6 +64,7 @@ mod link;
 mod lock;
 mod queue;
 mod raise;
+mod report;
 mod sleep;
 mod spans;
 mod stack;

@@ -4,7 +4,9 @@
 //! [`LinkedExited`] is raised. Links fire in the order in which they were made, after the greenlet has ended and never
 //! from inside the call that made them (except for [`link_to`](GreenletRef::link_to) the current greenlet).
 //!
-//! A callback runs on the hub of the thread that linked, wherever the greenlet lives: so it need not be `Send`.
+//! A callback runs on the hub of the thread that linked, wherever the greenlet lives: so it need not be `Send`. Until it
+//! has run or was unlinked it keeps a handle of the greenlet, and with that the value; linked to a greenlet that is never
+//! started, that is until the hub ends.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -87,6 +89,20 @@ impl Filter {
     }
 }
 
+/// Where a callback runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Loop,
+    Greenlet,
+}
+
+/// What becomes of a callback.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Settle {
+    Run(Place),
+    Drop,
+}
+
 /// A link as the source keeps it: nothing in it is bound to a thread.
 pub(crate) struct LinkEntry {
     id: u64,
@@ -96,7 +112,7 @@ pub(crate) struct LinkEntry {
 
 enum Receiver {
     /// The callback is kept by this hub, under the link's id.
-    Callback(Arc<HubShared>),
+    Callback(Arc<HubShared>, Place),
     Greenlet(GreenletRef),
 }
 
@@ -106,7 +122,9 @@ impl LinkEntry {
         // SAFETY: the caller keeps the source alive.
         let accepted = self.filter.accepts(unsafe { source.as_ref() });
         match self.receiver {
-            Receiver::Callback(hub) => settle_callback(&hub, self.id, accepted),
+            Receiver::Callback(hub, place) => {
+                settle_callback(&hub, self.id, if accepted { Settle::Run(place) } else { Settle::Drop });
+            }
             Receiver::Greenlet(receiver) if accepted => {
                 // SAFETY: as above.
                 let source = unsafe { GreenletRef::retained(source) };
@@ -117,14 +135,18 @@ impl LinkEntry {
     }
 }
 
-/// Lets the hub that keeps a callback run it, or drop it.
-fn settle_callback(hub: &HubShared, id: u64, run: bool) {
-    let settle = move |hub: &Hub| {
-        if let Some(callback) = hub.take_link_callback(id)
-            && run
-        {
+/// Lets the hub that keeps a callback run it, or drop it. It stays in its place until it really runs, so that `unlink` can
+/// still take it away.
+fn settle_callback(hub: &HubShared, id: u64, settle: Settle) {
+    let run = move |hub: &Hub| {
+        if let Some(callback) = hub.take_link_callback(id) {
             callback(hub);
         }
+    };
+    let settle = move |hub: &Hub| match settle {
+        Settle::Drop => drop(hub.take_link_callback(id)),
+        Settle::Run(Place::Loop) => run(hub),
+        Settle::Run(Place::Greenlet) => drop(spawn(move || run(Hub::current_hub()))),
     };
     match Hub::try_current() {
         Some(current) if hub.is_current() => current.call_soon(Box::new(settle)),
@@ -140,11 +162,11 @@ fn next_id() -> u64 {
 
 impl GreenletRef {
     /// Keeps a callback on this thread's hub until the greenlet ends.
-    fn add_callback(&self, filter: Filter, callback: Callback) -> LinkId {
+    fn add_callback(&self, filter: Filter, place: Place, callback: Callback) -> LinkId {
         let hub = Hub::current_hub();
         let id = next_id();
         hub.keep_link_callback(id, callback);
-        self.add_link(LinkEntry { id, filter, receiver: Receiver::Callback(hub.shared.clone()) });
+        self.add_link(LinkEntry { id, filter, receiver: Receiver::Callback(hub.shared.clone(), place) });
         LinkId { id, hub: hub.shared.clone() }
     }
 
@@ -178,14 +200,14 @@ impl GreenletRef {
 
     fn link_filtered(&self, filter: Filter, callback: impl FnOnce(&GreenletRef) + 'static) -> LinkId {
         let me = self.clone();
-        self.add_callback(filter, in_greenlet(move || callback(&me)))
+        self.add_callback(filter, Place::Greenlet, Box::new(move |_| callback(&me)))
     }
 
     /// Calls `callback` inside the hub's loop when this greenlet has ended. It must not block: what blocks panics, and
     /// the panic is reported. Cheaper than [`link`](GreenletRef::link).
     pub fn rawlink(&self, callback: impl FnOnce(&GreenletRef) + 'static) -> LinkId {
         let me = self.clone();
-        self.add_callback(Filter::Any, Box::new(move |_| callback(&me)))
+        self.add_callback(Filter::Any, Place::Loop, Box::new(move |_| callback(&me)))
     }
 
     /// Raises [`LinkedExited`] in `receiver` when this greenlet has ended: at its next suspension point, or, if it
@@ -207,7 +229,9 @@ impl GreenletRef {
     }
 
     fn link_greenlet(&self, filter: Filter, receiver: &GreenletRef) {
-        if self.ready() && receiver.is_current() {
+        // In the middle of an unwinding nothing may be raised: then it is queued, as for any other receiver.
+        let unwinding = || Hub::try_current().is_some_and(|hub| hub.is_unwinding(receiver.header()));
+        if self.ready() && receiver.is_current() && !unwinding() {
             if filter.accepts(self.header_ref()) {
                 Raised::new(LinkedExited::of(self.clone())).reraise();
             }
@@ -227,7 +251,7 @@ impl GreenletRef {
             Some(hub) if link.hub.is_current() => hub.take_link_callback(link.id).is_some(),
             _ => {
                 let in_time = entry.is_some();
-                settle_callback(&link.hub, link.id, false);
+                settle_callback(&link.hub, link.id, Settle::Drop);
                 in_time
             }
         }
@@ -283,18 +307,13 @@ impl<T: 'static> Greenlet<T> {
 
     fn link_typed(&self, filter: Filter, callback: impl FnOnce(&Greenlet<T>) + 'static) -> LinkId {
         let me = self.clone();
-        self.add_callback(filter, in_greenlet(move || callback(&me)))
+        self.add_callback(filter, Place::Greenlet, Box::new(move |_| callback(&me)))
     }
 
     /// Calls `callback` inside the hub's loop when this greenlet has ended. It must not block: what blocks panics, and
     /// the panic is reported. Cheaper than [`link`](Greenlet::link).
     pub fn rawlink(&self, callback: impl FnOnce(&Greenlet<T>) + 'static) -> LinkId {
         let me = self.clone();
-        self.add_callback(Filter::Any, Box::new(move |_| callback(&me)))
+        self.add_callback(Filter::Any, Place::Loop, Box::new(move |_| callback(&me)))
     }
-}
-
-/// A callback of the loop that runs `f` in a greenlet.
-fn in_greenlet(f: impl FnOnce() + 'static) -> Callback {
-    Box::new(move |_| drop(spawn(f)))
 }

@@ -36,16 +36,28 @@ pub struct Raised {
     error: Arc<dyn Error + Send + Sync>,
     /// Which `Timeout` raised it: timeouts are told apart by identity, not by type.
     timeout: Option<u64>,
+    rank: u32,
 }
 
 impl Raised {
     /// Wraps an error so that it can be raised in a greenlet.
     pub fn new(error: impl Error + Send + Sync + 'static) -> Raised {
-        Raised { error: Arc::new(error), timeout: None }
+        Raised { error: Arc::new(error), timeout: None, rank: 0 }
     }
 
     pub(crate) fn by_timeout(error: impl Error + Send + Sync + 'static, id: u64) -> Raised {
-        Raised { error: Arc::new(error), timeout: Some(id) }
+        Raised { timeout: Some(id), ..Raised::new(error) }
+    }
+
+    pub(crate) fn with_rank(self, rank: u32) -> Raised {
+        Raised { rank, ..self }
+    }
+
+    /// How deep inside unwindings it is caught for certain: one more than the number of unwindings that were under way
+    /// when the `with_timeout` that it belongs to was entered. 0 for what nobody need catch, which must not be raised
+    /// in a destructor that an unwinding runs: it could leave it, and that aborts the process.
+    pub(crate) fn rank(&self) -> u32 {
+        self.rank
     }
 
     pub(crate) fn timeout_id(&self) -> Option<u64> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::greenlet::GreenletRef;
-use crate::hub::{Hub, Nanos, TimerKey};
+use crate::hub::{self, Hub, Nanos, TimerKey, blocked_in_loop};
 use crate::raise::{Raised, catch_if};
 
 /// The time was over: what a [`Timeout`] raises, and what [`with_timeout`] returns.
@@ -54,8 +54,12 @@ struct State {
     id: u64,
     after: Duration,
     error: Option<Raised>,
-    /// While it is pending: whom it raises in, and its timer (none if it never fires).
-    pending: RefCell<Option<(GreenletRef, Option<TimerKey>)>>,
+    /// Whom it raises in: the greenlet that started it last.
+    target: RefCell<Option<GreenletRef>>,
+    /// Its timer, while it is pending (none if it never fires).
+    pending: Cell<Option<Option<TimerKey>>>,
+    /// See `Raised::rank`.
+    rank: Cell<u32>,
     /// The start that is current: what an earlier one left in the queue is void.
     start: Cell<u64>,
 }
@@ -65,7 +69,8 @@ impl Timeout {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let error = error(id);
-        let state = State { id, after, error, pending: RefCell::new(None), start: Cell::new(0) };
+        let (target, pending) = (RefCell::new(None), Cell::new(None));
+        let state = State { id, after, error, target, pending, rank: Cell::new(0), start: Cell::new(0) };
         Timeout { state: Rc::new(state) }
     }
 
@@ -80,6 +85,9 @@ impl Timeout {
     }
 
     /// Makes one and starts it for the current greenlet.
+    ///
+    /// # Panics
+    /// In a callback of the loop, which never suspends.
     #[track_caller]
     pub fn start_new(after: Duration) -> Timeout {
         let timeout = Timeout::new(after);
@@ -90,33 +98,42 @@ impl Timeout {
     /// Starts it for the current greenlet. It may be started again after it fired or was cancelled.
     ///
     /// # Panics
-    /// When it is pending already.
+    /// When it is pending already, and in a callback of the loop, which never suspends.
     #[track_caller]
     pub fn start(&self) {
         assert!(!self.pending(), "this timeout is pending already");
         let hub = Hub::current_hub();
+        if hub.current_greenlet().is_none() {
+            blocked_in_loop();
+        }
+        // What an earlier start raised and nobody has seen yet does not count any more.
+        self.cancel();
         let start = self.state.start.get() + 1;
         self.state.start.set(start);
         let timer = Nanos::now().checked_add(self.state.after).map(|deadline| {
             let state = self.state.clone();
             hub.call_at(deadline, Box::new(move |hub| state.fire(hub, start)))
         });
-        *self.state.pending.borrow_mut() = Some((crate::current(), timer));
+        self.state.pending.set(Some(timer));
+        *self.state.target.borrow_mut() = Some(crate::current());
     }
 
     /// Takes it back. If it was about to be raised at the next suspension point, it is not.
     pub fn cancel(&self) {
         self.state.start.set(self.state.start.get() + 1);
+        // A `Timeout` stays on its thread. If it outlives the thread's hub (in a thread-local), nothing is left to do.
         let pending = self.state.pending.take();
-        if let (Some(hub), Some((_, Some(timer)))) = (Hub::try_current(), &pending) {
-            hub.cancel_timer(*timer);
+        if let (Some(hub), Some(Some(timer))) = (Hub::try_current(), pending) {
+            hub.cancel_timer(timer);
         }
-        crate::current().forget_timeout(self.state.id);
+        if let Some(target) = self.state.target.take() {
+            target.forget_timeout(self.state.id);
+        }
     }
 
     /// Whether it was started and has neither fired nor been cancelled.
     pub fn pending(&self) -> bool {
-        self.state.pending.borrow().is_some()
+        self.state.pending.get().is_some()
     }
 
     /// Whether this timeout is what was raised.
@@ -131,9 +148,11 @@ impl State {
         if self.start.get() != start {
             return; // cancelled while this was queued
         }
-        if let Some((greenlet, _)) = self.pending.take() {
+        let target = self.target.borrow().clone();
+        if let (Some(_), Some(target)) = (self.pending.take(), target) {
             let timed_out = || Raised::by_timeout(TimedOut { after: self.after }, self.id);
-            hub.deliver(&greenlet, self.error.clone().unwrap_or_else(timed_out));
+            let raised = self.error.clone().unwrap_or_else(timed_out);
+            hub.deliver(&target, raised.with_rank(self.rank.get()));
         }
     }
 }
@@ -152,7 +171,8 @@ impl fmt::Debug for Timeout {
 
 /// Runs `f` for at most `timeout`: if the time is over while it is suspended, it is unwound from there.
 ///
-/// Only its own timeout is caught. A kill, or the timeout of an outer `with_timeout`, passes through.
+/// Only its own timeout is caught. A kill, or the timeout of an outer `with_timeout`, passes through. It works in
+/// destructors too, also while the greenlet unwinds.
 ///
 /// # Errors
 /// [`TimedOut`].
@@ -167,5 +187,6 @@ impl fmt::Debug for Timeout {
 #[track_caller]
 pub fn with_timeout<R>(timeout: Duration, f: impl FnOnce() -> R) -> Result<R, TimedOut> {
     let guard = Timeout::start_new(timeout);
+    guard.state.rank.set(hub::unwindings() + 1);
     catch_if(|raised| guard.raised(raised), f).map_err(|_| TimedOut { after: timeout })
 }

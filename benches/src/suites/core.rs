@@ -31,7 +31,11 @@ static WORKLOADS: &[Workload] = &[
     Workload {
         name: "parked",
         figures: &[
-            cost("parked-bytes", "bytes/task", "resident memory of a million waiting tasks, page tables included"),
+            cost(
+                "parked-bytes",
+                "bytes/task",
+                "resident memory of a million waiting tasks, page tables included",
+            ),
             cost("parked-create", "ns/task", "spawn a million tasks until all of them wait for one event"),
             cost("parked-wake", "ns/task", "set that event and join them all"),
         ],
@@ -44,7 +48,10 @@ static WORKLOADS: &[Workload] = &[
         size: SLEEPERS,
         fresh_process: false,
     },
-    repeated("echo-1", &[cost("echo-1", "ns/round-trip", "64 bytes there and back over one loopback connection")]),
+    repeated(
+        "echo-1",
+        &[cost("echo-1", "ns/round-trip", "64 bytes there and back over one loopback connection")],
+    ),
     repeated("echo-100", &[cost("echo-100", "ns/round-trip", "the same over a hundred connections at once")]),
 ];
 

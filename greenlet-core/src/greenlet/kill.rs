@@ -59,7 +59,8 @@ impl GreenletRef {
     /// - It may [`catch`](crate::catch) the raise and live on; then this waits on.
     ///
     /// Code that computes without suspending is not interrupted. A greenlet that is unwinding already (suspended in a
-    /// destructor) gets the raise once that is over. Works from any thread.
+    /// destructor) gets the raise once that is over, and one that is past its code is left to its end. Works from any
+    /// thread.
     ///
     /// In programs built with `panic = "abort"` nothing can be unwound, and a kill aborts the process.
     pub fn kill(&self) {
@@ -84,17 +85,20 @@ impl GreenletRef {
         if self.ready() {
             return true;
         }
-        if self.is_current() {
+        let home = self.home_hub();
+        if let Some(hub) = home
+            && self.is_current()
+        {
             match kill.wait {
                 // A raise in the middle of an unwinding would abort the process: it has to wait like any other.
-                Wait::Until(_) if !std::thread::panicking() => kill.raised.reraise(),
+                Wait::Until(_) if !hub.is_unwinding(self.header()) => kill.raised.reraise(),
                 _ => {
                     self.raise(kill.raised);
                     return false;
                 }
             }
         }
-        match self.home_hub() {
+        match home {
             Some(hub) if self.header_ref().local.phase.get() == Phase::New => {
                 hub.cancel(self.header(), kill.raised);
             }

@@ -228,11 +228,31 @@ impl GreenletRef {
 
     // --- starting ----------------------------------------------------------------------------------------------
 
-    /// Starts it: it runs in its turn. Does nothing if it was started, or killed, before.
+    /// Starts it: it runs in its turn. Does nothing if it was started, or killed, before. If its hub has ended with its
+    /// thread, it ends as if killed.
     #[inline]
     pub fn start(&self) {
-        // A hub that has ended starts nothing; the greenlet stays as it is.
-        self.start_or_refuse();
+        if !self.start_or_refuse() {
+            self.end_without_home();
+        }
+    }
+
+    /// Its hub has ended, so it never runs: ends it as if killed. The closure is leaked, since it may only be dropped on
+    /// the thread that made it.
+    #[cold]
+    fn end_without_home(&self) {
+        let mut ending = self.header_ref().end.lock();
+        if self.header_ref().ended() {
+            return;
+        }
+        self.header_ref().set_ended(&End::Exit);
+        let wakeups = ending.waiters.notify_all();
+        let links = std::mem::take(&mut ending.links);
+        drop(ending);
+        wakeups.wake();
+        for link in links {
+            link.fire(self.0);
+        }
     }
 
     /// False if its hub has ended.
@@ -261,7 +281,9 @@ impl GreenletRef {
             None => {
                 let greenlet = self.clone();
                 let start = move |hub: &Hub| hub.start_at(deadline, greenlet);
-                let _ = self.header_ref().shared.push_call(Box::new(start));
+                if self.header_ref().shared.push_call(Box::new(start)).is_err() {
+                    self.end_without_home();
+                }
             }
         }
     }
@@ -273,8 +295,10 @@ impl GreenletRef {
             return true; // on its way already
         }
         let this = ManuallyDrop::new(self);
+        // Once it is pushed the greenlet may end, and its hub with it, before the hub's doorbell was rung.
+        let shared = this.header_ref().shared.clone();
         // SAFETY: the claim and the count go along; if refused, both come back.
-        if unsafe { this.header_ref().shared.push_greenlet(this.0) }.is_err() {
+        if unsafe { shared.push_greenlet(this.0) }.is_err() {
             this.header_ref().release_link();
             drop(ManuallyDrop::into_inner(this));
             return false;
@@ -297,8 +321,9 @@ impl GreenletRef {
             None => {
                 let greenlet = self.clone();
                 let deliver = move |hub: &Hub| hub.deliver(&greenlet, raised);
-                // If its hub has ended, so has it.
-                let _ = self.header_ref().shared.push_call(Box::new(deliver));
+                if self.header_ref().shared.push_call(Box::new(deliver)).is_err() {
+                    self.end_without_home();
+                }
             }
         }
     }
@@ -336,6 +361,10 @@ impl GreenletRef {
             !(matches!(deadline, Deadline::Never) && self.is_current()),
             "a greenlet cannot join itself: it would wait for ever"
         );
+        if header.shared.is_closed() {
+            self.end_without_home();
+            return true;
+        }
         let ending = header.end.lock();
         header.ended() || wait(ending, |ending| &mut ending.waiters, (), deadline).is_ok()
     }

@@ -29,6 +29,7 @@ use crate::hub::{HubShared, Link, LinkKind, Worker};
 use crate::link::LinkEntry;
 use crate::lock::Lock;
 use crate::raise::Raised;
+use crate::report;
 use crate::stack::StackSize;
 use crate::wait::WaitList;
 
@@ -55,8 +56,9 @@ pub(crate) struct Local {
     pub(crate) phase: Cell<Phase>,
     /// An entry of the ready queue names this greenlet.
     pub(crate) queued: Cell<bool>,
-    /// It was suspended while its stack was unwinding: nothing may be raised in it now.
-    pub(crate) unwinding: Cell<bool>,
+    /// What may be raised in it while it is suspended: raises of at least this rank (see `Raised::rank`). 0 is
+    /// everything; more than that means that it was suspended while its stack was unwinding.
+    pub(crate) floor: Cell<u32>,
     /// Unwindings under way on this stack, as far as this crate sees them (see `hub::unwinding_begins`).
     pub(crate) unwind_marks: Cell<u32>,
     /// Its place in the hub's list of live greenlets.
@@ -66,6 +68,8 @@ pub(crate) struct Local {
     /// Raises that have arrived and were not yet thrown, oldest first. `None` when empty, to be cheap to ask.
     raises: Cell<Option<Box<Vec<Raised>>>>,
     pub(crate) has_raises: Cell<bool>,
+    /// Raises are discarded: a main greenlet that ends its hub.
+    pub(crate) shielded: Cell<bool>,
     /// The thread's own stack: it has no worker, and suspends by running the loop.
     pub(crate) is_main: bool,
 }
@@ -76,6 +80,8 @@ pub(crate) enum Phase {
     New,
     /// Started, so it has a stack that must be finished or unwound.
     Started,
+    /// Past its code, or never to run it: what is left may suspend, but is neither run again nor raised in.
+    Ending,
     Ended,
 }
 
@@ -96,6 +102,8 @@ const FAILED: u8 = 1 << 3;
 const NO_HANDLES: u8 = 1 << 4;
 /// `start` was called.
 const STARTED: u8 = 1 << 5;
+/// It goes home to be dropped.
+const DISCARDED: u8 = 1 << 6;
 
 pub(crate) struct VTable {
     run: unsafe fn(NonNull<Header>) -> End,
@@ -151,7 +159,9 @@ impl<F: FnOnce() -> T, T> Table<F, T> {
     unsafe fn drop_closure(header: NonNull<Header>) {
         // SAFETY: as promised by the caller.
         let drop = || unsafe { ManuallyDrop::drop(&mut (*Self::body(header)).closure) };
-        contain("the closure of a greenlet that never ran", drop);
+        if !report::contain(drop) {
+            report::error(format_args!("dropping the closure of a greenlet that never ran panicked"));
+        }
     }
 
     unsafe fn value(header: NonNull<Header>) -> NonNull<()> {
@@ -163,22 +173,19 @@ impl<F: FnOnce() -> T, T> Table<F, T> {
     unsafe fn drop_value(header: NonNull<Header>) {
         // SAFETY: as promised by the caller.
         let drop = || unsafe { ManuallyDrop::drop(&mut (*Self::body(header)).value) };
-        contain("the value of a greenlet", drop);
+        if !report::contain(drop) {
+            report::error(format_args!("dropping the value of a greenlet panicked"));
+        }
     }
 
     /// Caller: the last count. The closure and the value are gone already.
     unsafe fn free(header: NonNull<Header>) {
         // SAFETY: the allocation was made by `allocate` with these types; nobody else has it.
-        drop(unsafe { Box::from_raw(header.cast::<Allocation<F, T>>().as_ptr()) });
-    }
-}
-
-/// Runs a destructor of the user's and reports its panic instead of passing it on.
-fn contain(what: &str, drop: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) {
-        tracing::error!(target: "greenlet", "dropping {what} failed");
-        // A payload may panic when dropped; it is not worth a second containment.
-        std::mem::forget(payload);
+        let allocation = unsafe { Box::from_raw(header.cast::<Allocation<F, T>>().as_ptr()) };
+        // A failure has the user's error in it.
+        if !report::contain(|| drop(allocation)) {
+            report::error(format_args!("dropping the failure of a greenlet panicked"));
+        }
     }
 }
 
@@ -246,13 +253,14 @@ impl Header {
             local: Local {
                 phase: Cell::new(Phase::New),
                 queued: Cell::new(false),
-                unwinding: Cell::new(false),
+                floor: Cell::new(0),
                 unwind_marks: Cell::new(0),
                 live_index: Cell::new(u32::MAX),
                 stack_size: Cell::new(spec.stack_size),
                 worker: Cell::new(None),
                 raises: Cell::new(None),
                 has_raises: Cell::new(false),
+                shielded: Cell::new(false),
                 is_main,
             },
             end: Lock::new(Ending { failure: None, waiters: WaitList::new(), links: Vec::new() }),
@@ -298,10 +306,21 @@ impl Header {
         self.state.load(Ordering::Relaxed) & STARTED != 0
     }
 
+    /// Whether the value can never be asked for.
+    pub(crate) fn has_no_handles(&self) -> bool {
+        self.state.load(Ordering::Acquire) & NO_HANDLES != 0
+    }
+
+    /// Whether it was sent home only to be dropped there.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & DISCARDED != 0
+    }
+
     /// Records the end under the lock. Returns whether the value must be dropped, as nobody can ask for it.
     pub(crate) fn set_ended(&self, end: &End) -> bool {
         let bits = match end {
             End::Value => VALUE,
+            End::DroppedValue => 0,
             End::Exit => EXIT,
             End::Failed(_) => FAILED,
         };
@@ -361,6 +380,7 @@ impl Header {
                 // It never started: the closure is still there, and belongs to the home thread.
                 if !header.shared.is_current() {
                     header.refs.store(1, Ordering::Relaxed);
+                    header.state.fetch_or(DISCARDED, Ordering::Relaxed);
                     return HubShared::send_home(this);
                 }
                 (header.vtable.drop_closure)(this);
@@ -450,10 +470,15 @@ impl Header {
 }
 
 impl Local {
-    /// Whether a raise waits that may be thrown now.
-    #[inline]
-    pub(crate) fn can_raise(&self) -> bool {
-        self.has_raises.get() && !self.unwinding.get()
+    /// Whether a raise waits that may be thrown now, with this floor.
+    pub(crate) fn can_raise(&self, floor: u32) -> bool {
+        if floor == 0 || !self.has_raises.get() {
+            return self.has_raises.get();
+        }
+        let raises = self.raises.take();
+        let found = raises.iter().flat_map(|raises| raises.iter()).any(|raised| raised.rank() >= floor);
+        self.raises.set(raises);
+        found
     }
 
     pub(crate) fn push_raise(&self, raised: Raised) {
@@ -463,18 +488,28 @@ impl Local {
         self.has_raises.set(true);
     }
 
-    pub(crate) fn pop_raise(&self) -> Option<Raised> {
+    /// The first raise that may be thrown with this floor.
+    pub(crate) fn pop_raise(&self, floor: u32) -> Option<Raised> {
         let mut raises = self.raises.take()?;
-        let first = (!raises.is_empty()).then(|| raises.remove(0));
+        let first = raises.iter().position(|raised| raised.rank() >= floor);
+        let first = first.map(|at| raises.remove(at));
         self.put_raises(raises);
         first
+    }
+
+    /// Forgets all raises.
+    pub(crate) fn clear_raises(&self) {
+        self.has_raises.set(false);
+        drop(self.raises.take());
     }
 
     /// Forgets what a timeout raised and was not thrown yet.
     pub(crate) fn forget_timeout(&self, id: u64) {
         if let Some(mut raises) = self.raises.take() {
-            raises.retain(|raised| raised.timeout_id() != Some(id));
+            let forgotten: Vec<_> = raises.extract_if(.., |raised| raised.timeout_id() == Some(id)).collect();
             self.put_raises(raises);
+            // An error of the user's is dropped only when all is in order again.
+            drop(forgotten);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The end of a hub: its greenlets are ended first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use super::shared::Arrival;
@@ -11,7 +11,8 @@ use crate::failure::End;
 use crate::greenlet::raw::{Header, Phase};
 use crate::greenlet::{GreenletRef, Kill};
 use crate::hub::Entry;
-use crate::sleep::sleep;
+use crate::report;
+use crate::sleep::{sleep, yield_now};
 
 /// How often a greenlet is killed that survives, before it is given up.
 const KILLS: u32 = 32;
@@ -71,9 +72,17 @@ impl Hub {
         Hub::create(config).map(drop)
     }
 
+    /// Those that were started and have not ended, and those that a timer will start.
     fn live_greenlets(&self) -> Vec<GreenletRef> {
         // SAFETY: live greenlets are held by the hub.
-        self.live.borrow().iter().map(|&header| unsafe { GreenletRef::retained(header) }).collect()
+        let live = |&header: &NonNull<Header>| unsafe { GreenletRef::retained(header) };
+        let mut greenlets: Vec<_> = self.live.borrow().iter().map(live).collect();
+        let timers = self.timers.borrow();
+        greenlets.extend(timers.values().filter_map(|action| match action {
+            TimerAction::Start(greenlet) if !greenlet.ready() => Some(greenlet.clone()),
+            _ => None,
+        }));
+        greenlets
     }
 
     /// Waits until no greenlet is left, including those that are spawned meanwhile.
@@ -90,23 +99,31 @@ impl Hub {
 
     /// Kills all greenlets, and those that they spawn meanwhile, until none is left. Runs in main.
     pub(super) fn drain(&self) {
+        // SAFETY: main lives as long as the hub.
+        let main = unsafe { &self.main.as_ref().local };
+        // Whoever is linked to main, or killed it, must not throw it out of here.
+        main.shielded.set(true);
+        main.clear_raises();
         let mut wait = Duration::from_millis(1);
         for _ in 0..KILLS {
             let live = self.live_greenlets();
-            if live.is_empty() {
-                return;
-            }
             for greenlet in &live {
                 greenlet.kill_with(Kill::default().no_wait());
             }
-            if crate::join::joinall_timeout(&live, wait) {
-                wait = Duration::from_millis(1);
-            } else {
+            // Most end in their next turn; some have destructors that take a while.
+            yield_now();
+            if !self.live_greenlets().is_empty() {
+                crate::join::joinall_timeout(&live, wait);
+                sleep(Duration::from_micros(100));
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
+            if self.live_greenlets().is_empty() {
+                break;
+            }
         }
+        main.shielded.set(false);
         for survivor in self.live_greenlets() {
-            tracing::error!(target: "greenlet", greenlet = %survivor, "survived every kill at the end of its hub");
+            report::error(format_args!("{survivor} survived every kill at the end of its hub"));
         }
     }
 }
@@ -133,6 +150,9 @@ impl Drop for Owner {
             exit_with_live_greenlets(hub);
         }
         hub.cancel_the_rest();
+        if hub.has_started_greenlets() {
+            exit_with_live_greenlets(hub); // a destructor started them
+        }
         HUB.set(ptr::null());
         // SAFETY: made by `Box::into_raw`; `HUB` does not show it any more, and no greenlet is left to use it.
         drop(unsafe { Box::from_raw(self.0.cast_mut()) });
@@ -169,18 +189,24 @@ impl Hub {
 
     /// Ends what never ran: greenlets in the queue, in timers and in the inbox; drops callbacks.
     fn cancel_the_rest(&self) {
+        // Destructors that run from here must not suspend: nobody would resume them.
+        self.current.set(None);
+        for arrival in self.shared.close() {
+            match arrival {
+                Arrival::Greenlet(header) => self.greenlet_arrived(header),
+                Arrival::Call(call) => self.call(Box::new(call)),
+            }
+        }
         let timers = self.timers.replace(TimerHeap::new());
         for action in timers.into_values() {
-            if let TimerAction::Start(greenlet) = action {
-                greenlet.kill_with(Kill::default().no_wait());
+            match action {
+                TimerAction::Start(greenlet) => drop(greenlet.kill_with(Kill::default().no_wait())),
+                TimerAction::Call(callback) => drop(report::contain(|| drop(callback))),
+                TimerAction::Wake(_) => {}
             }
         }
-        drop(self.link_callbacks.take());
-        for arrival in self.shared.close() {
-            if let Arrival::Greenlet(header) = arrival {
-                self.greenlet_arrived(header);
-            }
-        }
+        let callbacks = self.link_callbacks.take();
+        report::contain(|| drop(callbacks));
         while let Some(entry) = self.ready.pop() {
             if let Entry::Resume(header) = entry
                 && header != self.main
@@ -190,9 +216,9 @@ impl Hub {
                 local.queued.set(false);
                 match local.phase.get() {
                     Phase::New => self.cancel(header, crate::Raised::new(crate::GreenletExit)),
-                    // SAFETY: the hub's count, left to this entry by `finish`.
+                    // SAFETY: the hub's count, left to this entry by `let_go`.
                     Phase::Ended => unsafe { Header::release(header) },
-                    Phase::Started => {}
+                    Phase::Started | Phase::Ending => {}
                 }
             }
         }

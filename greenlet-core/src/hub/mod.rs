@@ -33,7 +33,7 @@ mod worker;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +43,7 @@ pub use config::Config;
 pub use drain::run;
 pub use handle::{HubGone, HubHandle};
 pub(crate) use inbox::{Link, LinkKind};
-pub(crate) use panics::{take_panic_place, unwinding_begins, unwinding_ended};
+pub(crate) use panics::{take_panic_place, unwinding_begins, unwinding_ended, unwindings};
 pub(crate) use poller::{Readiness, Token};
 pub(crate) use ready::Callback;
 pub(crate) use shared::HubShared;
@@ -51,11 +51,12 @@ pub use thread::{HubBuilder, HubThread};
 pub(crate) use timers::TimerKey;
 pub(crate) use worker::Worker;
 
-use crate::failure::End;
+use crate::failure::{End, Failure, GreenletError, attempt};
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::{self, Header, Phase, Spec};
 use crate::io::SourceTable;
 use crate::raise::Raised;
+use crate::report;
 use crate::spans::Spans;
 use crate::stack::{StackPool, overflow};
 use ready::{Entry, ReadyQueue};
@@ -93,7 +94,8 @@ pub struct Hub {
     /// Greenlets (main included) that are suspended while they unwind.
     unwinding: Cell<u32>,
     in_panic_hook: Cell<bool>,
-    panic_place: Cell<Option<String>>,
+    /// Where the panics began that greenlets (by id) are unwinding from.
+    panic_places: RefCell<Vec<(u64, String)>>,
     pub(crate) config: Config,
 }
 
@@ -235,7 +237,7 @@ impl Hub {
             link_callbacks: RefCell::new(HashMap::new()),
             unwinding: Cell::new(0),
             in_panic_hook: Cell::new(false),
-            panic_place: Cell::new(None),
+            panic_places: RefCell::new(Vec::new()),
             config,
         });
         let hub: *const Hub = Box::into_raw(hub);
@@ -333,13 +335,14 @@ impl Hub {
         // SAFETY: the reference keeps it alive.
         let local = unsafe { &header.as_ref().local };
         match local.phase.get() {
-            Phase::Ended => {}
+            Phase::Ending | Phase::Ended => {}
             Phase::New => self.cancel(header, raised),
+            Phase::Started if local.shielded.get() => {}
             Phase::Started => {
                 local.push_raise(raised);
                 // One that unwinds must not be thrown into: it gets the raise at its next suspension after that.
                 // Main returns from the loop by itself when it sees the raise.
-                if !local.unwinding.get() && !local.is_main {
+                if local.can_raise(local.floor.get()) && !local.is_main {
                     self.switch_to(header);
                 }
             }
@@ -349,25 +352,42 @@ impl Hub {
     /// Ends a greenlet that has not run, as if it had raised that. Its closure is dropped.
     pub(crate) fn cancel(&self, header: NonNull<Header>, raised: Raised) {
         // SAFETY: the caller holds a count, and `New` means that the closure is there. The phase changes first, since
-        // dropping the closure runs user code.
+        // dropping the closure runs user code, which may suspend.
         unsafe {
             header.as_ref().claim_start();
-            header.as_ref().local.phase.set(Phase::Started);
+            header.as_ref().local.phase.set(Phase::Ending);
             Header::drop_closure(header);
         }
         self.finish(header, End::from_raised(raised));
+        // SAFETY: as above.
+        let greenlet = unsafe { header.as_ref() };
+        if greenlet.local.live_index.replace(u32::MAX) != u32::MAX {
+            self.let_go(header);
+        }
     }
 
     /// Records how a greenlet ended and tells everybody. Runs on the greenlet's stack or, if it never ran, on the
-    /// caller's.
+    /// caller's. Does not unwind.
     pub(crate) fn finish(&self, header: NonNull<Header>, end: End) {
-        // SAFETY: the hub's count (or the caller's, for one that never started) keeps it alive until the last lines.
+        // SAFETY: the hub's count (or the caller's, for one that never started) keeps it alive.
         let greenlet = unsafe { header.as_ref() };
-        if let End::Failed(failure) = &end {
-            // SAFETY: as above.
-            let named = unsafe { GreenletRef::retained(header) };
-            tracing::error!(target: "greenlet", greenlet = %named, spawned_at = %greenlet.site, "failed: {failure}");
-        }
+        // From here on nothing is raised in it, though reports and destructors may suspend.
+        greenlet.local.phase.set(Phase::Ending);
+        greenlet.local.clear_raises();
+        self.panic_places.borrow_mut().retain(|(id, _)| *id != greenlet.id);
+        let end = match end {
+            End::Failed(failure) => {
+                report_failure(greenlet, &failure);
+                End::Failed(failure)
+            }
+            End::Value if greenlet.has_no_handles() => {
+                // Destructors first, then the news: whoever joins it finds everything done.
+                // SAFETY: the value is there, and no handle can come to it any more.
+                unsafe { Header::drop_value(header) };
+                End::DroppedValue
+            }
+            end => end,
+        };
         let mut ending = greenlet.end.lock();
         let drop_value = greenlet.set_ended(&end);
         if let End::Failed(failure) = end {
@@ -385,9 +405,9 @@ impl Hub {
             unsafe { Header::drop_value(header) };
         }
         greenlet.local.phase.set(Phase::Ended);
-        let index = greenlet.local.live_index.replace(u32::MAX);
+        let index = greenlet.local.live_index.get();
         if index == u32::MAX {
-            return; // never started: the hub has no count of it
+            return; // never started: the hub does not know it
         }
         let mut live = self.live.borrow_mut();
         live.swap_remove(index as usize);
@@ -395,11 +415,30 @@ impl Hub {
             // SAFETY: live greenlets are held by the hub.
             unsafe { moved.as_ref() }.local.live_index.set(index);
         }
-        drop(live);
-        if !greenlet.local.queued.get() {
-            // SAFETY: the hub's count; if it is still queued, it goes when the entry is popped.
-            unsafe { Header::release(header) };
+    }
+
+    /// Gives back the hub's count of a greenlet that has ended. Not before its stack was left: until then it is `current`.
+    #[inline]
+    fn let_go(&self, header: NonNull<Header>) {
+        // SAFETY: the hub's count. If it is still queued, that count is left to the entry, and goes when it is popped.
+        unsafe {
+            if !header.as_ref().local.queued.get() {
+                Header::release(header);
+            }
         }
+    }
+}
+
+/// Reports, once, that a greenlet failed.
+#[cold]
+fn report_failure(greenlet: &Header, failure: &Failure) {
+    // SAFETY: a reference to a header is one to something alive.
+    let named = unsafe { GreenletRef::retained(NonNull::from(greenlet)) };
+    let reported = report::contain(|| {
+        tracing::error!(target: "greenlet", greenlet = %named, spawned_at = %greenlet.site, "failed: {failure}");
+    });
+    if !reported {
+        report::error(format_args!("{named} failed, and the report of it panicked"));
     }
 }
 
@@ -421,6 +460,8 @@ impl Hub {
         {
             return self.park_slow(header);
         }
+        // Nothing unwinds on this thread, whatever was caught without our seeing it.
+        local.unwind_marks.set(0);
         // SAFETY: a running greenlet that is not main has a worker, and this is its stack.
         unsafe { local.worker.get().unwrap_unchecked().as_ref().suspend() };
         if local.has_raises.get() { Resume::Raised } else { Resume::Woken }
@@ -432,18 +473,16 @@ impl Hub {
     fn park_slow(&self, header: NonNull<Header>) -> Resume {
         // SAFETY: the running greenlet is alive.
         let local = unsafe { &header.as_ref().local };
-        // `panicking` speaks of the thread: with another greenlet suspended in mid-unwind it is true for everybody,
-        // and only then the marks decide.
-        let panicking = std::thread::panicking();
-        if !panicking {
+        if !std::thread::panicking() {
             local.unwind_marks.set(0);
         }
-        let unwinding = panicking && (self.unwinding.get() == 0 || local.unwind_marks.get() > 0);
-        if local.has_raises.get() && !unwinding {
+        let floor = self.raise_floor(header);
+        if local.can_raise(floor) {
             return Resume::Raised;
         }
-        local.unwinding.set(unwinding);
-        self.unwinding.set(self.unwinding.get() + u32::from(unwinding));
+        let unwinding = u32::from(floor > 0);
+        local.floor.set(floor);
+        self.unwinding.set(self.unwinding.get() + unwinding);
         let spans = Spans::leave();
         if local.is_main {
             self.run_loop();
@@ -452,17 +491,38 @@ impl Hub {
             unsafe { local.worker.get().unwrap_unchecked().as_ref().suspend() };
         }
         spans.enter();
-        local.unwinding.set(false);
-        self.unwinding.set(self.unwinding.get() - u32::from(unwinding));
-        if local.has_raises.get() && !unwinding { Resume::Raised } else { Resume::Woken }
+        local.floor.set(0);
+        self.unwinding.set(self.unwinding.get() - unwinding);
+        if local.can_raise(floor) { Resume::Raised } else { Resume::Woken }
+    }
+
+    /// The rank that a raise must have to be thrown in the running greenlet now: 0 unless it unwinds.
+    fn raise_floor(&self, header: NonNull<Header>) -> u32 {
+        // `panicking` speaks of the thread: with another greenlet suspended in mid-unwind it is true for everybody,
+        // and only then the marks decide.
+        if !std::thread::panicking() {
+            return 0;
+        }
+        // SAFETY: the running greenlet is alive.
+        match (unsafe { header.as_ref() }.local.unwind_marks.get(), self.unwinding.get()) {
+            (0, 0) => u32::MAX, // begun without our seeing it: no rank is certain
+            (0, _) => 0,
+            (marks, _) => marks + 1,
+        }
+    }
+
+    /// Whether the running greenlet is unwinding: then nothing may be raised in it without being caught in time.
+    pub(crate) fn is_unwinding(&self, header: NonNull<Header>) -> bool {
+        self.raise_floor(header) > 0
     }
 
     /// Unwinds the current greenlet with the first of its raises.
     #[cold]
     #[inline(never)]
     pub(crate) fn throw_pending(&self, header: NonNull<Header>) -> ! {
+        let floor = self.raise_floor(header);
         // SAFETY: the running greenlet is alive.
-        let raised = unsafe { header.as_ref() }.local.pop_raise();
+        let raised = unsafe { header.as_ref() }.local.pop_raise(floor);
         raised.expect("a greenlet resumed as raised has a raise").reraise()
     }
 }
@@ -479,6 +539,7 @@ impl Hub {
             match self.ready.pop() {
                 Some(Entry::Resume(header)) if header == self.main => {
                     main.queued.set(false);
+                    self.spend();
                     break;
                 }
                 Some(Entry::Resume(header)) => self.resume(header),
@@ -488,16 +549,22 @@ impl Hub {
                     continue;
                 }
             }
-            if main.can_raise() {
+            if main.has_raises.get() && main.can_raise(main.floor.get()) {
                 break;
             }
-            let left = self.budget.get() - 1;
-            self.budget.set(left);
-            if left == 0 {
-                self.turn(Idle::GoOn);
-            }
+            self.spend();
         }
         self.current.set(Some(self.main));
+    }
+
+    /// Counts an entry of the ready queue, and looks outside when it is time.
+    #[inline]
+    fn spend(&self) {
+        let left = self.budget.get() - 1;
+        self.budget.set(left);
+        if left == 0 {
+            self.turn(Idle::GoOn);
+        }
     }
 
     #[inline]
@@ -520,6 +587,8 @@ impl Hub {
         let local = unsafe { &header.as_ref().local };
         let worker = match local.worker.get() {
             Some(worker) => worker,
+            // One that was cancelled and is not done with that has no stack and gets none.
+            None if local.phase.get() != Phase::New => return,
             None => match self.first_run(header) {
                 Some(worker) => worker,
                 None => return,
@@ -530,9 +599,9 @@ impl Hub {
         let worker_ref = unsafe { worker.as_ref() };
         worker_ref.resume();
         self.current.set(None);
-        // From here on the header may be gone.
         if worker_ref.is_idle() {
             self.recycle(worker);
+            self.let_go(header);
         }
     }
 
@@ -578,13 +647,9 @@ impl Hub {
     }
 
     fn call(&self, callback: Callback) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(self))) {
-            match End::from_unwind(payload) {
-                End::Failed(failure) => {
-                    tracing::error!(target: "greenlet", "a callback of the loop failed: {failure}");
-                }
-                End::Value | End::Exit => {}
-            }
+        if let Err(GreenletError::Failed(failure)) = attempt(|| callback(self)) {
+            report::error(format_args!("a callback of the loop failed: {failure}"));
+            report::contain(|| drop(failure));
         }
     }
 
@@ -668,10 +733,15 @@ impl Hub {
         let greenlet = unsafe { header.as_ref() };
         match greenlet.local.phase.get() {
             Phase::Started => self.schedule(header),
-            Phase::New if greenlet.was_started() && greenlet.local.live_index.get() == u32::MAX => {
+            Phase::New
+                if greenlet.was_started()
+                    && !greenlet.is_discarded()
+                    && greenlet.local.live_index.get() == u32::MAX =>
+            {
                 self.start(header);
             }
-            Phase::New | Phase::Ended => {}
+            Phase::Ending if greenlet.local.worker.get().is_some() => self.schedule(header),
+            Phase::New | Phase::Ending | Phase::Ended => {}
         }
         // SAFETY: that count; for a greenlet sent home it is the last, and drops the closure here.
         unsafe { Header::release(header) };

@@ -5,6 +5,10 @@
 //! destructor aborts the process), so the hub keeps marks of its own: an unwinding is marked where it begins (a raise,
 //! or the panic hook) and unmarked where this crate catches it.
 //!
+//! What the marks cannot see: an unwinding that the user's code starts with `resume_unwind`, or a panic after somebody
+//! replaced the hook. Only while *another* greenlet of the thread is suspended in mid-unwind does that matter: a kill that
+//! reaches a destructor of such an unwinding then aborts the process.
+//!
 //! A panic hook must not suspend: std holds a lock meanwhile, and a panic of another greenlet would abort. While a hook
 //! runs, the thread counts as one without a hub, so whatever blocks blocks the thread.
 
@@ -26,7 +30,9 @@ pub(super) fn install_hook() {
             None => previous(info),
             Some(hub) => {
                 unwinding_begins();
-                hub.panic_place.set(info.location().map(ToString::to_string));
+                if let Some(place) = info.location() {
+                    hub.note_panic_place(place.to_string());
+                }
                 let current = hub.current.take();
                 hub.in_panic_hook.set(true);
                 previous(info);
@@ -37,9 +43,28 @@ pub(super) fn install_hook() {
     });
 }
 
-/// Where the panic that was caught last on this thread began.
+impl Hub {
+    fn current_id(&self) -> Option<u64> {
+        // SAFETY: the running greenlet is alive.
+        self.current_greenlet().map(|current| unsafe { current.as_ref() }.id)
+    }
+
+    fn note_panic_place(&self, place: String) {
+        if let Some(id) = self.current_id() {
+            let mut places = self.panic_places.borrow_mut();
+            places.retain(|(other, _)| *other != id);
+            places.push((id, place));
+        }
+    }
+}
+
+/// Where the panic began that the current greenlet unwinds, or just unwound, from.
 pub(crate) fn take_panic_place() -> Option<String> {
-    Hub::try_current()?.panic_place.take()
+    let hub = Hub::try_current()?;
+    let id = hub.current_id()?;
+    let mut places = hub.panic_places.borrow_mut();
+    let at = places.iter().position(|(other, _)| *other == id)?;
+    Some(places.swap_remove(at).1)
 }
 
 /// The current greenlet starts to unwind.
@@ -50,6 +75,13 @@ pub(crate) fn unwinding_begins() {
 /// An unwinding of the current greenlet was caught.
 pub(crate) fn unwinding_ended() {
     change_marks(|marks| marks.saturating_sub(1));
+}
+
+/// How many unwindings of the current greenlet are under way, as far as the marks tell.
+pub(crate) fn unwindings() -> u32 {
+    let current = Hub::try_current().and_then(Hub::current_greenlet);
+    // SAFETY: the running greenlet is alive.
+    current.map_or(0, |current| unsafe { current.as_ref() }.local.unwind_marks.get())
 }
 
 fn change_marks(change: impl FnOnce(u32) -> u32) {

@@ -84,6 +84,10 @@ impl<T> TimerHeap<T> {
         (self.next_deadline()? <= now).then(|| self.take(0))
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+    }
+
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
         self.slots.into_iter().filter_map(|slot| slot.value)
     }

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use corosensei::stack::{Stack, StackPointer};
@@ -13,6 +14,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::Hub;
 use crate::greenlet::raw::Header;
+use crate::spans::Spans;
 use crate::stack::{StackSize, StackSlot};
 
 pub(crate) struct Worker {
@@ -76,7 +78,14 @@ impl Worker {
             while let Some(greenlet) = worker.job.get() {
                 // SAFETY: the hub puts a started greenlet of its own here, once.
                 let end = unsafe { Header::run(greenlet) };
-                Hub::current_hub().finish(greenlet, end);
+                // Spans that it entered and never left end with it.
+                drop(Spans::leave());
+                let finish = AssertUnwindSafe(|| Hub::current_hub().finish(greenlet, end));
+                if catch_unwind(finish).is_err() {
+                    // `finish` contains all code that is not ours. Going on would unwind into the loop.
+                    eprintln!("greenlet: the end of a greenlet panicked; this is a bug of greenlet-core. Aborting.");
+                    std::process::abort();
+                }
                 worker.job.set(None);
                 yielder.suspend(());
             }
