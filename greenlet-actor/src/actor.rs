@@ -1,17 +1,14 @@
 //! The trait, and the loop that runs it.
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use greenlet_core::{
-    AsyncResult, Builder, GreenletError, GreenletExit, Kill, Queue, StackSize, attempt, catch, raise, spawn,
-};
+use greenlet_core::{AsyncResult, Builder, GreenletError, GreenletExit, Queue, StackSize, attempt, raise};
 
-use crate::actor_ref::{ActorId, ActorRef};
-use crate::cell::{Life, Mail, MailCell};
+use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
+use crate::cell::{Force, Life, Mail, MailCell};
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::exit::{Exit, InitError};
 
 /// State, messages, and what to do with them.
 ///
@@ -66,7 +63,8 @@ pub trait Actor: Sized + 'static {
     fn receive(&mut self, message: Self::Message, ctx: &mut Context<Self>) -> Result<(), Exit>;
 
     /// Handles the exit of a linked actor, if this one [traps exits](Context::trap_exits); comes in order with the
-    /// messages. By default the actor ends with the same reason, unless that is `normal`.
+    /// messages. By default the actor ends with the same reason, unless that is `normal`. The exit of the supervisor that
+    /// started it does not come here: it ends the actor, after the message that it is handling.
     ///
     /// # Errors
     /// As [`receive`](Actor::receive).
@@ -87,12 +85,13 @@ pub trait Actor: Sized + 'static {
         ActorBuilder::new().spawn(self)
     }
 
-    /// Spawns the actor and waits until [`init`](Actor::init) is done, as OTP's `start`.
+    /// Spawns the actor and waits until [`init`](Actor::init) is done, as OTP's `start`. If the caller is killed or times out
+    /// meanwhile, the actor goes on by itself.
     ///
     /// # Errors
-    /// The reason for which it did not start.
+    /// [`InitError`] with the reason for which it did not start.
     #[track_caller]
-    fn start(self) -> Result<ActorRef<Self::Message>, Exit> {
+    fn start(self) -> Result<ActorRef<Self::Message>, InitError> {
         ActorBuilder::new().start(self)
     }
 }
@@ -118,6 +117,7 @@ pub trait Actor: Sized + 'static {
 pub struct ActorBuilder {
     greenlet: Builder,
     capacity: Option<usize>,
+    links: Vec<AnyActor>,
 }
 
 impl ActorBuilder {
@@ -148,84 +148,105 @@ impl ActorBuilder {
         self
     }
 
+    /// Links the new actor with this one, before it runs: there is no moment in which it is not linked.
+    pub fn link(mut self, other: &impl Linkable) -> ActorBuilder {
+        self.links.push(other.any_cell());
+        self
+    }
+
     /// As [`Actor::spawn`].
     #[track_caller]
     pub fn spawn<A: Actor>(self, actor: A) -> ActorRef<A::Message> {
-        self.spawn_prepared(actor, |_| ()).0
+        let new = self.make(actor);
+        new.actor.greenlet().start();
+        new.actor
     }
 
     /// As [`Actor::start`].
     ///
     /// # Errors
-    /// The reason for which it did not start.
+    /// [`InitError`] with the reason for which it did not start.
     #[track_caller]
-    pub fn start<A: Actor>(self, actor: A) -> Result<ActorRef<A::Message>, Exit> {
-        self.start_prepared(actor, |_| ())
+    pub fn start<A: Actor>(self, actor: A) -> Result<ActorRef<A::Message>, InitError> {
+        let new = self.make(actor);
+        new.actor.greenlet().start();
+        new.wait()
     }
 
-    /// `prepare` sees the reference before the actor runs: to link it without a gap.
+    /// Makes the actor, linked but not started.
     #[track_caller]
-    pub(crate) fn start_prepared<A: Actor>(
-        self,
-        actor: A,
-        prepare: impl FnOnce(&ActorRef<A::Message>),
-    ) -> Result<ActorRef<A::Message>, Exit> {
-        let (actor, started) = self.spawn_prepared(actor, prepare);
-        match started.get() {
-            Ok(Ok(())) => Ok(actor),
-            Ok(Err(exit)) => {
-                actor.greenlet().join();
-                Err(exit)
-            }
-            Err(_) => Err(actor.join()),
-        }
-    }
-
-    #[track_caller]
-    pub(crate) fn spawn_prepared<A: Actor>(
-        self,
-        actor: A,
-        prepare: impl FnOnce(&ActorRef<A::Message>),
-    ) -> (ActorRef<A::Message>, Arc<AsyncResult<Result<(), Exit>>>) {
+    pub(crate) fn make<A: Actor>(self, actor: A) -> New<A::Message> {
         let mailbox = self.capacity.map_or_else(Queue::unbounded, Queue::bounded);
         let cell = Arc::new(MailCell { mailbox, life: Life::default() });
         let started = Arc::new(AsyncResult::new());
         let this = ActorRef::new(cell.clone());
         // Dropped with the closure if the actor is killed before it ran.
-        let last_rites = LastRites { cell, started: started.clone() };
-        let greenlet = {
-            let ctx = Context::new(this.clone());
-            self.greenlet.build(move || live(actor, ctx, last_rites))
-        };
-        this.set_greenlet((*greenlet).clone());
-        prepare(&this);
-        greenlet.start();
-        (this, started)
+        let last_rites = LastRites { cell: cell.clone(), started: started.clone(), performed: Cell::new(false) };
+        let ctx = Context::new(this.clone());
+        let greenlet = self.greenlet.build(move || live(actor, ctx, last_rites));
+        cell.life.set_greenlet((*greenlet).clone());
+        for other in &self.links {
+            this.link(other);
+        }
+        New { actor: this, started }
+    }
+}
+
+type Started = AsyncResult<Result<(), Exit>>;
+
+/// An actor that was made; its greenlet is to be started.
+pub(crate) struct New<M> {
+    pub(crate) actor: ActorRef<M>,
+    started: Arc<Started>,
+}
+
+impl<M: Send + 'static> New<M> {
+    /// Says which supervisor it belongs to.
+    pub(crate) fn set_parent(&self, parent: &AnyActor) {
+        self.actor.any_cell().cell().life().set_parent(parent.id());
+    }
+
+    /// Waits until `init` is done.
+    pub(crate) fn wait(self) -> Result<ActorRef<M>, InitError> {
+        match self.started.get() {
+            Ok(Ok(())) => Ok(self.actor),
+            Ok(Err(exit)) => {
+                self.actor.greenlet().join();
+                Err(InitError { exit })
+            }
+            Err(_) => Err(InitError { exit: self.actor.join() }),
+        }
     }
 }
 
 /// Ends what others see of an actor, also when it never ran.
 struct LastRites<M: Send + 'static> {
     cell: Arc<MailCell<M>>,
-    started: Arc<AsyncResult<Result<(), Exit>>>,
+    started: Arc<Started>,
+    performed: Cell<bool>,
 }
 
 impl<M: Send + 'static> LastRites<M> {
     fn perform(&self, exit: Exit) {
-        // From now on sends fail; and askers whose questions are still here hear that nobody will answer. The reason is
-        // recorded first, so that they see it.
+        if self.performed.replace(true) {
+            return;
+        }
+        // The reason is recorded first, so that whoever hears of the end finds it.
         self.cell.life.finish(exit.clone());
-        self.cell.mailbox.shutdown();
-        while self.cell.mailbox.try_get().is_ok() {}
         if !self.started.ready() {
             self.started.set(Err(exit));
+        }
+        // From now on sends fail; and askers whose questions are still here hear that nobody will answer.
+        self.cell.mailbox.shutdown();
+        while let Ok(mail) = self.cell.mailbox.try_get() {
+            discard(mail);
         }
     }
 }
 
 impl<M: Send + 'static> Drop for LastRites<M> {
     fn drop(&mut self) {
-        self.perform(self.cell.life.stop().unwrap_or(Exit::Killed));
+        self.perform(self.cell.life.stop().map_or(Exit::Killed, |stop| stop.exit));
     }
 }
 
@@ -233,83 +254,54 @@ impl<M: Send + 'static> Drop for LastRites<M> {
 fn live<A: Actor>(mut actor: A, mut ctx: Context<A>, last_rites: LastRites<A::Message>) {
     let cell = last_rites.cell.clone();
     let life = &cell.life;
-    let started = guarded(life, || actor.init(&mut ctx));
-    let initialized = started.is_ok();
-    let exit = match started {
-        Err(exit) => exit,
-        Ok(()) => {
-            last_rites.started.set(Ok(()));
-            loop {
-                if let Err(exit) = guarded(life, || step(&mut actor, &mut ctx, &cell)) {
-                    break exit;
-                }
-            }
+    let init = attempt(|| actor.init(&mut ctx));
+    let initialized = matches!(init, Ok(Ok(())));
+    let mut step_result = settle(life, init);
+    if initialized {
+        last_rites.started.set(Ok(()));
+    }
+    let exit = loop {
+        match step_result {
+            Ok(()) => step_result = settle(life, attempt(|| step(&mut actor, &mut ctx, &cell))),
+            Err(exit) => break exit,
         }
     };
     // From here on only a kill is news.
-    life.request_stop(exit.clone());
-    let reason = exit.clone();
-    let end = move || {
-        // The state goes before the news of the end, so that whoever restarts the actor finds released what it owned.
-        if initialized && !matches!(reason, Exit::Killed) {
-            actor.terminate(&reason, &mut ctx);
+    life.begin_end(&exit);
+    let ended = attempt(|| {
+        if initialized && !life.killed() {
+            actor.terminate(&exit, &mut ctx);
         }
-        drop((actor, ctx));
-    };
-    let exit = match undisturbed(life, end) {
-        Ok(()) => exit,
-        Err(_) if life.killed() => Exit::Killed,
+    });
+    // The state goes before the news of the end, so that whoever restarts the actor finds released what it owned.
+    let ended = ended.and(attempt(move || drop((actor, ctx))));
+    let exit = match ended {
+        _ if life.killed() => Exit::Killed,
         Err(GreenletError::Failed(failure)) => Exit::Failed(failure),
-        Err(_) => exit,
+        _ => exit,
     };
     last_rites.perform(exit.clone());
     drop(last_rites);
     match exit {
-        Exit::Normal | Exit::Shutdown | Exit::NoProc => {}
         Exit::Killed => raise(GreenletExit),
-        Exit::Failed(failure) => failure.reraise(),
-    }
-}
-
-/// Runs the last part of an actor so that an exit signal that is still on its way does not interrupt it. A kill does.
-fn undisturbed(life: &Life, end: impl FnOnce() + 'static) -> Result<(), GreenletError> {
-    if !life.interrupted() {
-        return attempt(end);
-    }
-    // What was raised arrives in this greenlet, whenever it suspends. So the work is done by another one.
-    let outcome = Rc::new(Cell::new(None));
-    let worker = spawn({
-        let outcome = outcome.clone();
-        move || outcome.set(Some(attempt(end)))
-    });
-    while !worker.ready() {
-        if catch(|| worker.join()).is_err() && life.killed() {
-            worker.kill_with(Kill::default().no_wait());
+        exit => {
+            if let Some(failure) = exit.into_failure() {
+                failure.reraise();
+            }
         }
-    }
-    outcome.take().unwrap_or(Err(GreenletError::Exit(GreenletExit)))
-}
-
-/// Runs a part of the actor. An unwinding out of it becomes the reason of the exit, and one that an exit signal caused
-/// becomes that signal's reason.
-fn guarded(life: &Life, part: impl FnOnce() -> Result<(), Exit>) -> Result<(), Exit> {
-    let result = match attempt(part) {
-        Ok(result) => result,
-        Err(GreenletError::Failed(failure)) => Err(Exit::Failed(failure)),
-        // Only a kill raises this in somebody else; or the handler ended itself as greenlets do.
-        Err(_) => Err(Exit::Normal),
-    };
-    match (result, life.stop()) {
-        (_, Some(stop)) => Err(stop),
-        (result, None) => result,
     }
 }
 
 /// Waits for the next thing and does it.
-fn step<A: Actor>(actor: &mut A, ctx: &mut Context<A>, cell: &MailCell<A::Message>) -> Result<(), Exit> {
+fn step<A: Actor>(
+    actor: &mut A,
+    ctx: &mut Context<A>,
+    cell: &MailCell<A::Message>,
+) -> Result<(), Exit> {
     let mail = cell.mailbox.get().map_err(|_| Exit::Normal)?;
-    if let Some(stop) = cell.life.stop() {
-        return Err(stop);
+    if cell.life.stop().is_some() {
+        discard(mail);
+        return Ok(()); // `settle` sees the stop
     }
     match mail {
         Mail::Message(message) => actor.receive(message, ctx),
@@ -318,3 +310,24 @@ fn step<A: Actor>(actor: &mut A, ctx: &mut Context<A>, cell: &MailCell<A::Messag
     }
 }
 
+/// Drops what is not handled any more. A destructor that fails is not the actor's failure.
+fn discard<M>(mail: Mail<M>) {
+    if let Err(error) = attempt(|| drop(mail)) {
+        tracing::error!(target: "greenlet", "dropping a message that was not handled: {error}");
+    }
+}
+
+/// What a step of the actor comes to. A signal or a kill wins over whatever the step returned, since it interrupted it; being
+/// asked to stop does not: a failure stays a failure.
+fn settle(life: &Life, step: Result<Result<(), Exit>, GreenletError>) -> Result<(), Exit> {
+    let own = match step {
+        Ok(result) => result,
+        Err(GreenletError::Failed(failure)) => Err(Exit::Failed(failure)),
+        // Raised by somebody who has the greenlet, or by the handler: either way it is a kill.
+        Err(_) => Err(Exit::Killed),
+    };
+    match life.stop() {
+        Some(stop) if stop.force > Force::Graceful || own.is_ok() => Err(stop.exit),
+        _ => own,
+    }
+}

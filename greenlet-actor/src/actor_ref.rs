@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use greenlet_core::{GreenletRef, PutError, ShutDown};
 
-use crate::cell::{self, AnyCell, Direction, MailCell, Mail};
+use crate::cell::{self, AnyCell, Direction, Force, Mail, MailCell};
 use crate::exit::Exit;
 
 /// Names an actor: no other actor of this process has or had the same.
@@ -77,13 +77,16 @@ fn mail<M>(mail: Mail<M>) -> M {
     }
 }
 
+fn unsent<M>(error: PutError<Mail<M>>) -> TrySendError<M> {
+    match error {
+        PutError::Full(back) => TrySendError::Full(mail(back)),
+        PutError::ShutDown(back) => TrySendError::Ended(mail(back)),
+    }
+}
+
 impl<M: Send + 'static> ActorRef<M> {
     pub(crate) fn new(cell: Arc<MailCell<M>>) -> ActorRef<M> {
         ActorRef { cell }
-    }
-
-    pub(crate) fn set_greenlet(&self, greenlet: GreenletRef) {
-        self.cell.life.set_greenlet(greenlet);
     }
 
     /// Sends a message. Does not wait, unless the mailbox is bounded and full: then it suspends until there is room.
@@ -93,9 +96,27 @@ impl<M: Send + 'static> ActorRef<M> {
     /// # Errors
     /// [`SendError`] with the message when the actor has ended. A message that was accepted may still not be handled, if
     /// the actor ends first.
+    /// An actor that sends to itself never waits: nobody else would make room.
     #[inline]
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
-        self.cell.mailbox.put(Mail::Message(message)).map_err(|ShutDown(back)| SendError(mail(back)))
+        let mailbox = &self.cell.mailbox;
+        let sent = match mailbox.try_put(Mail::Message(message)) {
+            Err(PutError::Full(mail)) if self.is_current() => mailbox.force_put(mail),
+            Err(PutError::Full(mail)) => mailbox.put(mail),
+            Err(PutError::ShutDown(mail)) => Err(ShutDown(mail)),
+            Ok(()) => Ok(()),
+        };
+        sent.map_err(|ShutDown(back)| SendError(mail(back)))
+    }
+
+    /// As `send`, waiting for room for at most `timeout`.
+    pub(crate) fn send_timeout(&self, message: M, timeout: Duration) -> Result<(), TrySendError<M>> {
+        self.cell.mailbox.put_timeout(Mail::Message(message), timeout).map_err(unsent)
+    }
+
+    /// How it is to stop, if it is.
+    pub(crate) fn stopping(&self) -> Option<Exit> {
+        self.cell.life.stop().map(|stop| stop.exit)
     }
 
     /// Sends a message without waiting for room.
@@ -103,10 +124,7 @@ impl<M: Send + 'static> ActorRef<M> {
     /// # Errors
     /// [`TrySendError`] with the message.
     pub fn try_send(&self, message: M) -> Result<(), TrySendError<M>> {
-        self.cell.mailbox.try_put(Mail::Message(message)).map_err(|error| match error {
-            PutError::Full(back) => TrySendError::Full(mail(back)),
-            PutError::ShutDown(back) => TrySendError::Ended(mail(back)),
-        })
+        self.cell.mailbox.try_put(Mail::Message(message)).map_err(unsent)
     }
 
     /// Whether the caller runs inside this actor.
@@ -114,7 +132,7 @@ impl<M: Send + 'static> ActorRef<M> {
         self.greenlet().is_current()
     }
 
-    /// The number of messages that wait to be handled.
+    /// The number of items in the mailbox: messages, and trapped exits.
     pub fn mailbox_len(&self) -> usize {
         self.cell.mailbox.len()
     }
@@ -140,27 +158,33 @@ macro_rules! lifecycle {
 
         /// Asks the actor to end normally: after the message that it is handling, ahead of those that wait. Does not wait.
         pub fn stop(&self) {
-            if self.cell.life().request_stop(Exit::Normal) {
-                self.cell.post_look();
-            }
+            cell::stop(self.cell.any(), Exit::Normal);
         }
 
-        /// Sends an exit signal, as Erlang's `exit(Pid, Reason)`: an actor that [traps
-        /// exits](crate::Context::trap_exits) gets it as a message (from itself, in want of another sender); another one
-        /// ends with that reason, from where its handler is suspended. `Normal` is ignored by those that do not trap, and
+        /// Sends an exit signal, as Erlang's `exit(Pid, Reason)`. An actor that does not [trap
+        /// exits](crate::Context::trap_exits) ends with that reason, from where its handler is suspended; one that does
+        /// ends after the message that it is handling, as if its supervisor had told it. `Normal` is ignored, and
         /// [`Exit::Killed`] is [`kill`](Self::kill) without the wait. Does not wait.
         pub fn send_exit(&self, exit: Exit) {
             match exit {
-                Exit::Killed => cell::terminate(self.cell.any(), Exit::Killed),
+                Exit::Normal => {}
+                Exit::Killed => drop(self.cell.life().request_stop(Force::Kill, Exit::Killed)),
                 exit => cell::exit_signal(self.cell.any(), self.id(), exit),
             }
         }
 
-        /// Ends the actor with `killed`, which it can neither trap nor survive, and waits until it has ended.
+        /// Ends the actor with `killed` and waits until it has ended. It cannot trap this; its handler is unwound from
+        /// where it is suspended, and [`terminate`](crate::Actor::terminate) is not called.
         ///
-        /// Its handler is unwound from where it is suspended; [`terminate`](crate::Actor::terminate) is not called.
+        /// Like any kill it reaches the actor where it suspends. A handler that catches it (`catch`) goes on to its end, and
+        /// then the actor ends all the same; one that never returns is never gone.
+        ///
+        /// Called by the actor itself, it does not return.
         pub fn kill(&self) {
-            cell::terminate(self.cell.any(), Exit::Killed);
+            self.cell.life().request_stop(Force::Kill, Exit::Killed);
+            if self.greenlet().is_current() {
+                greenlet_core::raise(greenlet_core::GreenletExit);
+            }
             self.greenlet().join();
         }
 
@@ -183,7 +207,8 @@ macro_rules! lifecycle {
             link(self.any_cell(), other.any_cell());
         }
 
-        /// Takes a link back, in both directions, including one made by `link_exception`.
+        /// Takes a link back, in both directions, including one made by `link_exception`. If the other one is ending on
+        /// another thread at this moment, its signal may still arrive.
         pub fn unlink(&self, other: &impl Linkable) {
             let other = other.any_cell();
             self.cell.life().remove_link(other.id());
@@ -241,7 +266,11 @@ fn link(a: AnyActor, b: AnyActor) {
     }
     if !b.cell().life().add_link(a.cell.clone(), Direction::Both) {
         a.cell().life().remove_link(b.id());
-        cell::exit_signal(a.cell(), b.id(), Exit::NoProc);
+        return cell::exit_signal(a.cell(), b.id(), Exit::NoProc);
+    }
+    if a.exit().is_some() {
+        // It ended between the two, on another thread, and told `b`.
+        b.cell().life().remove_link(a.id());
     }
 }
 

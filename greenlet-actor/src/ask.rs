@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use greenlet_core::{GetError, Queue};
 
-use crate::actor_ref::ActorRef;
+use crate::actor_ref::{ActorRef, TrySendError};
 use crate::exit::Exit;
 
 /// Where an answer goes. It travels in the message; whoever has it answers, now or later, from wherever.
@@ -58,15 +58,15 @@ impl<M: Send + 'static> ActorRef<M> {
     /// Sends a question and waits for the answer: OTP's `call`. Suspends a greenlet, parks a plain thread.
     ///
     /// `question` makes the message from the place to answer to; the name of a tuple variant does. An actor that has
-    /// ended, or ends before it answers, is noticed at once and not at the timeout. The time counts from when the message
-    /// is in the mailbox; on a bounded one that is full this waits for room first.
+    /// ended, or ends before it answers, is noticed at once and not at the timeout. The timeout includes the wait for room
+    /// in a bounded mailbox.
     ///
     /// # Errors
     /// [`AskError`].
     ///
     /// ```
     /// use greenlet_actor::{Actor, Context, Exit, Reply};
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     ///
     /// struct Doubler;
     /// enum Question { Double(u32, Reply<u32>) }
@@ -92,13 +92,26 @@ impl<M: Send + 'static> ActorRef<M> {
         }
         let answer = Arc::new(Queue::unbounded());
         let question = question(Reply { to: answer.clone() });
-        if self.send(question).is_err() {
-            return Err(AskError::Ended(self.exit().unwrap_or(Exit::NoProc)));
-        }
-        answer.get_timeout(timeout).map_err(|error| match (error, self.exit()) {
+        let left = match self.try_send(question) {
+            Ok(()) => timeout,
+            Err(TrySendError::Ended(_)) => return Err(self.ended()),
+            Err(TrySendError::Full(question)) => {
+                let start = Instant::now();
+                match self.send_timeout(question, timeout) {
+                    Ok(()) => timeout.saturating_sub(start.elapsed()),
+                    Err(TrySendError::Full(_)) => return Err(AskError::TimedOut(timeout)),
+                    Err(TrySendError::Ended(_)) => return Err(self.ended()),
+                }
+            }
+        };
+        answer.get_timeout(left).map_err(|error| match (error, self.stopping()) {
             (GetError::Empty, _) => AskError::TimedOut(timeout),
             (GetError::ShutDown, Some(exit)) => AskError::Ended(exit),
             (GetError::ShutDown, None) => AskError::NoReply,
         })
+    }
+
+    fn ended(&self) -> AskError {
+        AskError::Ended(self.exit().unwrap_or(Exit::NoProc))
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! # Order of things
 //! Messages and trapped exits are one queue, in the order of arrival. Being told to stop, and an exit signal that is not
-//! trapped, act ahead of it: they are kept apart (`stop`), and the next step of the actor's loop sees them first.
+//! trapped, act ahead of it: they are kept apart (`stop`), and the next step of the actor's loop sees them first. What is
+//! to interrupt a suspended handler is also raised in the greenlet, as an `Interrupt`: once the actor has seen why it
+//! ends, it revokes what is still on its way, and `terminate` runs undisturbed.
 //!
 //! # Locks
 //! `links` is a plain mutex, held for a few steps and never while something of the user's is called or dropped.
@@ -12,7 +14,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use greenlet_core::{GreenletExit, GreenletRef, Kill, Queue};
+use greenlet_core::{GreenletExit, GreenletRef, Interrupt, Queue};
 
 use crate::actor_ref::ActorId;
 use crate::exit::Exit;
@@ -36,21 +38,41 @@ pub(crate) struct MailCell<M> {
 #[derive(Default)]
 pub(crate) struct Life {
     greenlet: OnceLock<GreenletRef>,
+    /// The supervisor that started it.
+    parent: OnceLock<ActorId>,
     traps_exits: AtomicBool,
     /// Set once `stop` is there: what the loop looks at between two messages.
     stopping: AtomicBool,
-    /// Something is being raised in the greenlet because of `stop`; it may arrive at any suspension point from now on.
-    interrupted: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Why it is to end. The first reason stays, but a kill replaces it.
-    stop: Option<Exit>,
+    /// Why it is to end.
+    stop: Option<Stop>,
+    /// What is being raised in its greenlet because of `stop`.
+    interrupts: Vec<Interrupt>,
     /// Why it has ended.
     exit: Option<Exit>,
     links: HashMap<ActorId, Link>,
+}
+
+/// An actor is to end.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    pub(crate) force: Force,
+    pub(crate) exit: Exit,
+}
+
+/// How urgent. What is stronger replaces what is weaker; of equals the first stays.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Force {
+    /// After the message that it is handling.
+    Graceful,
+    /// An exit signal: from where its handler is suspended.
+    Signal,
+    /// From wherever it is suspended, and without `terminate`.
+    Kill,
 }
 
 struct Link {
@@ -104,6 +126,15 @@ impl Life {
         ActorId(self.greenlet().id())
     }
 
+    pub(crate) fn set_parent(&self, parent: ActorId) {
+        let _ = self.parent.set(parent);
+    }
+
+    /// Whether that is the supervisor that started it, or itself, as which `send_exit` speaks.
+    pub(crate) fn obeys(&self, from: ActorId) -> bool {
+        self.parent.get() == Some(&from) || from == self.id()
+    }
+
     pub(crate) fn trap_exits(&self) {
         self.traps_exits.store(true, Ordering::Release);
     }
@@ -117,30 +148,45 @@ impl Life {
         self.state().exit.clone()
     }
 
-    /// The reason for which it is to stop, if it was told to.
+    /// How it is to stop, if it is.
     #[inline]
-    pub(crate) fn stop(&self) -> Option<Exit> {
+    pub(crate) fn stop(&self) -> Option<Stop> {
         if self.stopping.load(Ordering::Acquire) { self.state().stop.clone() } else { None }
     }
 
-    /// Whether it was killed.
     pub(crate) fn killed(&self) -> bool {
-        self.stop().is_some_and(|stop| matches!(stop, Exit::Killed))
+        self.stop().is_some_and(|stop| stop.force == Force::Kill)
     }
 
-    /// Asks the actor to end with this reason. True if that is news.
-    pub(crate) fn request_stop(&self, exit: Exit) -> bool {
+    /// Asks the actor to end. True if that is news.
+    pub(crate) fn request_stop(&self, force: Force, exit: Exit) -> bool {
         let mut state = self.state();
-        let news = state.exit.is_none() && (state.stop.is_none() || matches!(exit, Exit::Killed));
-        if news {
-            state.stop = Some(exit);
-            self.stopping.store(true, Ordering::Release);
+        let stronger = state.stop.as_ref().is_none_or(|stop| stop.force < force);
+        if state.exit.is_some() || !stronger {
+            return false;
         }
-        news
+        let replaced = state.stop.replace(Stop { force, exit });
+        self.stopping.store(true, Ordering::Release);
+        if force > Force::Graceful {
+            // Whatever the reason: it is found in `stop`. It only queues the raise, so the lock is held for nothing else.
+            state.interrupts.push(self.greenlet().interrupt(GreenletExit));
+        }
+        drop(state);
+        drop(replaced);
+        true
     }
 
-    pub(crate) fn interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Acquire)
+    /// The actor ends for this reason, and knows it: what is still on its way to interrupt it is taken back, and only a
+    /// kill is news from now on.
+    pub(crate) fn begin_end(&self, exit: &Exit) {
+        let mut state = self.state();
+        let force = state.stop.as_ref().map_or(Force::Signal, |stop| stop.force.max(Force::Signal));
+        let replaced = state.stop.replace(Stop { force, exit: exit.clone() });
+        self.stopping.store(true, Ordering::Release);
+        let interrupts = std::mem::take(&mut state.interrupts);
+        drop(state);
+        drop(replaced);
+        interrupts.iter().for_each(Interrupt::revoke);
     }
 
     /// Adds one direction of a link; false if this actor has ended.
@@ -191,22 +237,25 @@ impl Life {
     }
 }
 
-/// What an actor does about the exit of a linked one: Erlang's table.
+/// What an actor does about an exit signal: Erlang's table.
 pub(crate) fn exit_signal(to: &dyn AnyCell, from: ActorId, exit: Exit) {
-    if to.life().traps_exits.load(Ordering::Acquire) {
+    let life = to.life();
+    if !life.traps_exits.load(Ordering::Acquire) {
+        if !exit.is_normal() {
+            life.request_stop(Force::Signal, exit);
+        }
+    } else if life.obeys(from) && !exit.is_normal() {
+        // Told to end by its supervisor: as OTP's behaviours do, it ends in good order and is not asked.
+        stop(to, exit);
+    } else {
         to.post_exit(from, exit);
-    } else if !exit.is_normal() {
-        terminate(to, exit);
     }
 }
 
-/// Ends an actor with this reason: between two messages, or from where its handler is suspended.
-pub(crate) fn terminate(cell: &dyn AnyCell, exit: Exit) {
-    let life = cell.life();
-    if life.request_stop(exit) {
-        life.interrupted.store(true, Ordering::Release);
-        // Whatever the reason: it is found in `stop`.
-        life.greenlet().kill_with(Kill::error(GreenletExit).no_wait());
+/// Ends an actor after the message that it is handling.
+pub(crate) fn stop(cell: &dyn AnyCell, exit: Exit) {
+    if cell.life().request_stop(Force::Graceful, exit) {
+        cell.post_look();
     }
 }
 

@@ -41,10 +41,10 @@ impl<A: Actor> Context<A> {
         self.me.unlink(other);
     }
 
-    /// Spawns an actor that is linked to this one from the start.
+    /// Spawns an actor that is linked to this one from the start: [`ActorBuilder::link`] for one with other settings too.
     #[track_caller]
     pub fn spawn_link<B: Actor>(&self, actor: B) -> ActorRef<B::Message> {
-        ActorBuilder::new().spawn_prepared(actor, |child| self.me.link(child)).0
+        ActorBuilder::new().link(&self.me).spawn(actor)
     }
 }
 

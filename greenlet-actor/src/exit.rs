@@ -29,6 +29,15 @@ impl Exit {
         Exit::Failed(Failure::new(error))
     }
 
+    /// What the actor's greenlet fails with, if it is a failure to gevent's links.
+    pub(crate) fn into_failure(self) -> Option<Failure> {
+        match self {
+            Exit::Failed(failure) => Some(failure),
+            Exit::NoProc => Some(Failure::new(NoProc)),
+            Exit::Normal | Exit::Shutdown | Exit::Killed => None,
+        }
+    }
+
     /// Whether it is an ordinary end: `normal` or `shutdown`. A transient child is not restarted after one.
     pub fn is_ordinary(&self) -> bool {
         matches!(self, Exit::Normal | Exit::Shutdown)
@@ -46,6 +55,20 @@ impl Exit {
             _ => None,
         }
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("linked to an actor that does not exist")]
+struct NoProc;
+
+/// [`start`](crate::Actor::start) failed: the actor ended before it had started.
+///
+/// It is an error type, which [`Exit`] itself is not (any error converts into an `Exit`).
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the actor did not start: {exit}")]
+pub struct InitError {
+    /// The reason of its exit.
+    pub exit: Exit,
 }
 
 impl fmt::Display for Exit {

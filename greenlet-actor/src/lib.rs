@@ -66,7 +66,7 @@ pub use actor::{Actor, ActorBuilder};
 pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError, TrySendError};
 pub use ask::{AskError, Reply};
 pub use context::Context;
-pub use exit::Exit;
+pub use exit::{Exit, InitError};
 pub use supervisor::{
-    ChildInfo, ChildKind, ChildSpec, Restart, Shutdown, StartError, Supervisor, SupervisorRef, supervisor, worker,
+    ChildInfo, ChildKind, ChildSpec, ChildState, Restart, Shutdown, StartError, Supervisor, SupervisorRef, supervisor, worker,
 };

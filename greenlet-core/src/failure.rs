@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::hub;
@@ -13,7 +14,12 @@ use crate::raise::{GreenletExit, Raised};
 ///
 /// Cheap to clone; all clones are the same failure.
 #[derive(Clone)]
-pub struct Failure(Arc<Kind>);
+pub struct Failure(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    reported: AtomicBool,
+}
 
 enum Kind {
     Panic { message: String, place: Option<String>, payload: Mutex<Option<Box<dyn Any + Send>>> },
@@ -21,24 +27,30 @@ enum Kind {
 }
 
 impl Failure {
+    fn of(kind: Kind) -> Failure {
+        Failure(Arc::new(Inner { kind, reported: AtomicBool::new(false) }))
+    }
+
+    /// True for the first caller: it reports the failure.
+    pub(crate) fn claim_report(&self) -> bool {
+        !self.0.reported.swap(true, Ordering::AcqRel)
+    }
+
     /// A failure with this error, as if it had been raised.
     pub fn new(error: impl Error + Send + Sync + 'static) -> Failure {
         Failure::from_raised(Raised::new(error))
     }
 
     pub(crate) fn from_raised(raised: Raised) -> Failure {
-        Failure(Arc::new(Kind::Raised(raised)))
+        Failure::of(Kind::Raised(raised))
     }
 
     /// Fails the current greenlet with this failure: unwinds to the nearest [`attempt`], or ends it.
+    ///
+    /// It stays the same failure: reported once, however many greenlets it ends.
     pub fn reraise(self) -> ! {
-        match &*self.0 {
-            Kind::Raised(raised) => raised.clone().reraise(),
-            Kind::Panic { .. } => {
-                hub::unwinding_begins();
-                std::panic::resume_unwind(Box::new(self))
-            }
-        }
+        hub::unwinding_begins();
+        resume_unwind(Box::new(self))
     }
 
     fn from_panic(payload: Box<dyn Any + Send>) -> Failure {
@@ -48,17 +60,17 @@ impl Failure {
             (None, None) => "a payload that is not a string".to_owned(),
         };
         let place = hub::take_panic_place();
-        Failure(Arc::new(Kind::Panic { message, place, payload: Mutex::new(Some(payload)) }))
+        Failure::of(Kind::Panic { message, place, payload: Mutex::new(Some(payload)) })
     }
 
     /// Whether it was a panic.
     pub fn is_panic(&self) -> bool {
-        matches!(*self.0, Kind::Panic { .. })
+        matches!(self.0.kind, Kind::Panic { .. })
     }
 
     /// What was raised, if it was not a panic.
     pub fn raised(&self) -> Option<&Raised> {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::Raised(raised) => Some(raised),
             Kind::Panic { .. } => None,
         }
@@ -71,7 +83,7 @@ impl Failure {
 
     /// The payload of the panic, for [`std::panic::resume_unwind`]. The first caller gets it.
     pub fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::Panic { payload, .. } => {
                 payload.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
             }
@@ -82,7 +94,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::Panic { message, place: Some(place), .. } => write!(f, "panicked at {place}: {message}"),
             Kind::Panic { message, place: None, .. } => write!(f, "panicked: {message}"),
             Kind::Raised(raised) => fmt::Display::fmt(raised, f),

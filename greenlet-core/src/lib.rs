@@ -74,7 +74,7 @@ mod wait;
 pub use async_result::{AsyncResult, AsyncResultError};
 pub use event::Event;
 pub use failure::{Failure, GreenletError, attempt};
-pub use greenlet::{Builder, Greenlet, GreenletRef, Kill, current, spawn, spawn_later};
+pub use greenlet::{Builder, Greenlet, GreenletRef, Interrupt, Kill, current, spawn, spawn_later};
 pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
 pub use join::{joinall, joinall_timeout};
 pub use link::{LinkId, LinkedExited};

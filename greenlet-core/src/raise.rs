@@ -13,6 +13,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::hub;
 
@@ -37,16 +38,27 @@ pub struct Raised {
     /// Which `Timeout` raised it: timeouts are told apart by identity, not by type.
     timeout: Option<u64>,
     rank: u32,
+    /// Set when the sender has taken it back.
+    revoked: Option<Arc<AtomicBool>>,
 }
 
 impl Raised {
     /// Wraps an error so that it can be raised in a greenlet.
     pub fn new(error: impl Error + Send + Sync + 'static) -> Raised {
-        Raised { error: Arc::new(error), timeout: None, rank: 0 }
+        Raised { error: Arc::new(error), timeout: None, rank: 0, revoked: None }
     }
 
     pub(crate) fn by_timeout(error: impl Error + Send + Sync + 'static, id: u64) -> Raised {
         Raised { timeout: Some(id), ..Raised::new(error) }
+    }
+
+    pub(crate) fn revocable(self, revoked: Arc<AtomicBool>) -> Raised {
+        Raised { revoked: Some(revoked), ..self }
+    }
+
+    /// Whether the sender has taken it back.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.as_ref().is_some_and(|revoked| revoked.load(Ordering::Acquire))
     }
 
     pub(crate) fn with_rank(self, rank: u32) -> Raised {

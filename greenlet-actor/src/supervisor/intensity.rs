@@ -22,6 +22,10 @@ impl Intensity {
             self.restarts.pop_front();
         }
         self.restarts.push_back(now);
+        // More than one too many need not be remembered.
+        if self.restarts.len() > self.intensity.saturating_add(1) {
+            self.restarts.pop_front();
+        }
         self.restarts.len() <= self.intensity
     }
 }

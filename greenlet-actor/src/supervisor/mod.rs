@@ -3,18 +3,19 @@
 mod intensity;
 mod spec;
 
-use std::fmt;
+use std::any::Any;
 use std::time::{Duration, Instant};
 
+use greenlet_core::{GreenletError, attempt, catch};
 pub use spec::{ChildKind, ChildSpec, Restart, Shutdown, supervisor, worker};
 
 use crate::actor::{Actor, ActorBuilder};
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::ask::{AskError, Reply};
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::exit::{Exit, InitError};
 use intensity::Intensity;
-use spec::Started;
+use spec::Made;
 
 /// A supervisor to be started: its strategy and its children. OTP's `supervisor`.
 ///
@@ -92,7 +93,7 @@ impl Supervisor {
     /// As `start`.
     #[track_caller]
     pub fn start_named(self, name: impl Into<String>) -> Result<SupervisorRef, StartError> {
-        let actor = ActorBuilder::new().name(name).start(self.into_actor()).map_err(|exit| {
+        let actor = ActorBuilder::new().name(name).start(self.into_actor()).map_err(|InitError { exit }| {
             let known = exit.failure().and_then(|failure| failure.downcast_ref::<StartError>());
             known.cloned().unwrap_or(StartError::Supervisor(exit))
         })?;
@@ -102,7 +103,7 @@ impl Supervisor {
     pub(super) fn into_actor(self) -> Supervising {
         Supervising {
             intensity: Intensity::new(self.intensity, self.period),
-            children: self.children.into_iter().map(|spec| Child { spec, running: None }).collect(),
+            children: self.children.into_iter().map(Child::new).collect(),
         }
     }
 }
@@ -133,12 +134,25 @@ pub enum StartError {
 pub struct ChildInfo {
     /// Its id in the supervisor.
     pub id: String,
-    /// The actor; `None` if it ended and is not restarted.
+    /// The actor; `None` unless it runs.
     pub actor: Option<AnyActor>,
+    /// Whether it runs.
+    pub state: ChildState,
     /// Worker or supervisor.
     pub kind: ChildKind,
     /// When it is restarted.
     pub restart: Restart,
+}
+
+/// What has become of a child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChildState {
+    /// It runs.
+    Running,
+    /// Its restart failed, and will be tried again.
+    Restarting,
+    /// It ended and is not restarted.
+    Stopped,
 }
 
 /// A running supervisor.
@@ -152,7 +166,8 @@ pub struct SupervisorRef {
 const QUERY: Duration = Duration::MAX;
 
 impl SupervisorRef {
-    /// The children, in the order in which they were given.
+    /// The children, in the order in which they were given. Not for use in a child's `init` or `terminate`, for which the
+    /// supervisor waits.
     ///
     /// # Errors
     /// [`AskError`] when the supervisor has ended.
@@ -185,10 +200,12 @@ impl SupervisorRef {
     }
 }
 
-/// What a supervisor is asked.
+/// What a supervisor is asked, by others and by itself.
 pub(super) enum Request {
     WhichChildren(Reply<Vec<ChildInfo>>),
-    Child(String, Reply<Option<Box<dyn std::any::Any + Send>>>),
+    Child(String, Reply<Option<Box<dyn Any + Send>>>),
+    /// A restart failed: another attempt, after what came in between.
+    TryAgain(String),
 }
 
 /// The actor behind a supervisor.
@@ -199,7 +216,10 @@ pub(super) struct Supervising {
 
 struct Child {
     spec: ChildSpec,
-    running: Option<Started>,
+    /// From before its `init` until it has ended: what runs is always here, so that nothing is forgotten when the
+    /// supervisor itself is killed in between.
+    made: Option<Made>,
+    state: ChildState,
 }
 
 impl Actor for Supervising {
@@ -223,12 +243,19 @@ impl Actor for Supervising {
         Ok(())
     }
 
-    fn receive(&mut self, request: Request, _: &mut Context<Self>) -> Result<(), Exit> {
+    fn receive(&mut self, request: Request, ctx: &mut Context<Self>) -> Result<(), Exit> {
         match request {
             Request::WhichChildren(reply) => reply.send(self.children.iter().map(Child::info).collect()),
             Request::Child(id, reply) => {
                 let child = self.children.iter().find(|child| child.spec.id == id);
-                reply.send(child.and_then(|child| child.running.as_ref()).map(Started::clone_typed));
+                let running = child.filter(|child| child.state == ChildState::Running);
+                reply.send(running.and_then(|child| child.made.as_ref()).map(Made::clone_typed));
+            }
+            Request::TryAgain(id) => {
+                let restarting = |child: &Child| child.spec.id == id && child.state == ChildState::Restarting;
+                if let Some(at) = self.children.iter().position(restarting) {
+                    self.restart(at, ctx)?;
+                }
             }
         }
         Ok(())
@@ -236,39 +263,31 @@ impl Actor for Supervising {
 
     fn handle_exit(&mut self, from: ActorId, exit: Exit, ctx: &mut Context<Self>) -> Result<(), Exit> {
         let Some(at) = self.children.iter().position(|child| child.is(from)) else {
-            // Told to exit, by a parent or by `shutdown`; `normal` of a stranger is none of our business.
-            return if exit.is_normal() { Ok(()) } else { Err(exit) };
+            // A child whose start failed, or a stranger that somebody linked: as in OTP, no reason to end.
+            tracing::debug!(target: "greenlet::supervisor", supervisor = %ctx.me(), %from, "exit of a stranger: {exit}");
+            return Ok(());
         };
         let child = &mut self.children[at];
-        child.running = None;
+        child.made = None;
+        child.state = ChildState::Stopped;
         let id = &child.spec.id;
-        let restart = match child.spec.restart {
-            Restart::Permanent => true,
-            Restart::Transient => !exit.is_ordinary(),
+        match child.spec.restart {
             Restart::Temporary => {
                 tracing::debug!(target: "greenlet::supervisor", child = %id, "ended: {exit}; temporary, forgotten");
                 self.children.remove(at);
-                return Ok(());
+                Ok(())
             }
-        };
-        if !restart {
-            tracing::debug!(target: "greenlet::supervisor", child = %id, "ended: {exit}; not restarted");
-            return Ok(());
-        }
-        tracing::warn!(target: "greenlet::supervisor", supervisor = %ctx.me(), child = %id, "ended: {exit}; restarting");
-        let me = ctx.me().any_cell();
-        // A restart that fails is tried again at once, and counts each time.
-        while self.intensity.allows(Instant::now()) {
-            match self.children[at].start(&me) {
-                Ok(()) => return Ok(()),
-                Err(exit) => {
-                    let id = &self.children[at].spec.id;
-                    tracing::warn!(target: "greenlet::supervisor", child = %id, "failed to start: {exit}; trying again");
-                }
+            Restart::Transient if exit.is_ordinary() => {
+                tracing::debug!(target: "greenlet::supervisor", child = %id, "ended: {exit}; not restarted");
+                Ok(())
+            }
+            Restart::Permanent | Restart::Transient => {
+                tracing::warn!(
+                    target: "greenlet::supervisor", supervisor = %ctx.me(), child = %id, "ended: {exit}; restarting"
+                );
+                self.restart(at, ctx)
             }
         }
-        tracing::error!(target: "greenlet::supervisor", supervisor = %ctx.me(), "too many restarts; giving up");
-        Err(Exit::Shutdown)
     }
 
     fn terminate(&mut self, _: &Exit, ctx: &mut Context<Self>) {
@@ -277,6 +296,24 @@ impl Actor for Supervising {
 }
 
 impl Supervising {
+    /// Starts a child again, unless that was one restart too many. If the start fails, the next attempt stands in line with
+    /// what else the supervisor is asked.
+    fn restart(&mut self, at: usize, ctx: &Context<Self>) -> Result<(), Exit> {
+        if !self.intensity.allows(Instant::now()) {
+            tracing::error!(target: "greenlet::supervisor", supervisor = %ctx.me(), "too many restarts; giving up");
+            return Err(Exit::Shutdown);
+        }
+        let child = &mut self.children[at];
+        child.state = ChildState::Restarting;
+        if let Err(exit) = child.start(&ctx.me().any_cell()) {
+            let id = child.spec.id.clone();
+            tracing::warn!(target: "greenlet::supervisor", child = %id, "failed to start: {exit}; trying again");
+            // To itself: it only fails when the supervisor ends, and then nobody needs it.
+            let _ = ctx.me().send(Request::TryAgain(id));
+        }
+        Ok(())
+    }
+
     /// Stops the children in reverse order.
     fn stop_all(&mut self, me: &AnyActor) {
         for child in self.children.iter_mut().rev() {
@@ -288,26 +325,48 @@ impl Supervising {
 /// A supervisor that is killed has no `terminate`: its children must not outlive it all the same.
 impl Drop for Supervising {
     fn drop(&mut self) {
-        for child in self.children.iter_mut().rev() {
-            if let Some(running) = child.running.take() {
-                running.actor.kill();
-            }
+        let left: Vec<_> = self.children.iter_mut().rev().filter_map(|child| child.made.take()).collect();
+        // All at once first: even if the wait is cut short, none goes on.
+        for made in &left {
+            made.actor.send_exit(Exit::Killed);
+        }
+        for made in left {
+            while catch(|| made.actor.join()).is_err() {}
         }
     }
 }
 
 impl Child {
-    fn is(&self, id: ActorId) -> bool {
-        self.running.as_ref().is_some_and(|running| running.actor.id() == id)
+    fn new(spec: ChildSpec) -> Child {
+        Child { spec, made: None, state: ChildState::Stopped }
     }
 
+    fn is(&self, id: ActorId) -> bool {
+        self.made.as_ref().is_some_and(|made| made.actor.id() == id)
+    }
+
+    /// Starts it and waits for its `init`.
     fn start(&mut self, me: &AnyActor) -> Result<(), Exit> {
-        self.running = Some((self.spec.start)(me)?);
-        Ok(())
+        // What the user's closure does wrong is a failed start, like a failed `init`.
+        let (made, start) = attempt(|| (self.spec.make)(me)).map_err(|error| match error {
+            GreenletError::Failed(failure) => Exit::Failed(failure),
+            _ => Exit::Killed,
+        })?;
+        self.made = Some(made);
+        match start() {
+            Ok(()) => {
+                self.state = ChildState::Running;
+                Ok(())
+            }
+            Err(exit) => {
+                self.made = None;
+                Err(exit)
+            }
+        }
     }
 
     fn stop(&mut self, me: &AnyActor) {
-        let Some(Started { actor, .. }) = self.running.take() else { return };
+        let Some(Made { actor, .. }) = &self.made else { return };
         let exit = match self.spec.shutdown {
             Shutdown::BrutalKill => None,
             Shutdown::Timeout(limit) => {
@@ -319,29 +378,27 @@ impl Child {
                 Some(actor.join())
             }
         };
-        // Unlinked only now: whatever the child did meanwhile, we would have heard of it.
-        actor.unlink(me);
         let exit = exit.unwrap_or_else(|| {
             actor.kill();
             Exit::Killed
         });
+        // Unlinked only now: whatever the child did meanwhile, we would have heard of it.
+        actor.unlink(me);
+        self.made = None;
+        self.state = ChildState::Stopped;
         if let Exit::Failed(failure) = exit {
             tracing::warn!(target: "greenlet::supervisor", child = %self.spec.id, "failed while it was stopped: {failure}");
         }
     }
 
     fn info(&self) -> ChildInfo {
+        let running = self.made.as_ref().filter(|_| self.state == ChildState::Running);
         ChildInfo {
             id: self.spec.id.clone(),
-            actor: self.running.as_ref().map(|running| running.actor.clone()),
+            actor: running.map(|made| made.actor.clone()),
+            state: self.state,
             kind: self.spec.kind,
             restart: self.spec.restart,
         }
-    }
-}
-
-impl fmt::Debug for Supervising {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.children.iter().map(|child| &child.spec)).finish()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Supervisor;
 use crate::actor::{Actor, ActorBuilder};
-use crate::actor_ref::AnyActor;
+use crate::actor_ref::{AnyActor, Linkable};
 use crate::exit::Exit;
 
 /// When a child that has ended is started again.
@@ -40,20 +40,22 @@ pub enum ChildKind {
     Supervisor,
 }
 
-/// A child that runs: how to link and stop it, and its `ActorRef` for those who ask for it by type.
-pub(super) struct Started {
+/// A child that was made: how to stop it, and its `ActorRef` for those who ask for it by type.
+pub(super) struct Made {
     pub(super) actor: AnyActor,
     typed: Box<dyn Fn() -> Box<dyn Any + Send>>,
 }
 
-impl Started {
+impl Made {
     /// Its `ActorRef<M>`.
     pub(super) fn clone_typed(&self) -> Box<dyn Any + Send> {
         (self.typed)()
     }
 }
 
-type Start = Box<dyn FnMut(&AnyActor) -> Result<Started, Exit>>;
+/// Makes a child that is linked to its supervisor, with what starts it and waits for its `init`.
+type Make = Box<dyn FnMut(&AnyActor) -> (Made, Start)>;
+type Start = Box<dyn FnOnce() -> Result<(), Exit>>;
 
 /// What a supervisor needs to start, restart and stop a child: made by [`worker`] and [`supervisor`].
 pub struct ChildSpec {
@@ -61,12 +63,13 @@ pub struct ChildSpec {
     pub(super) restart: Restart,
     pub(super) shutdown: Shutdown,
     pub(super) kind: ChildKind,
-    pub(super) start: Start,
+    pub(super) make: Make,
 }
 
 /// A child that is an actor, made anew by `make` for each start.
 ///
-/// By default it is permanent, and has 5 seconds to shut down. What may fail belongs into [`Actor::init`].
+/// By default it is permanent, and has 5 seconds to shut down. What may fail belongs into [`Actor::init`], which must not
+/// query its own supervisor: that waits for `init`.
 pub fn worker<A: Actor>(id: impl Into<String>, mut make: impl FnMut() -> A + 'static) -> ChildSpec {
     let id = id.into();
     let name = id.clone();
@@ -75,7 +78,7 @@ pub fn worker<A: Actor>(id: impl Into<String>, mut make: impl FnMut() -> A + 'st
         restart: Restart::Permanent,
         shutdown: Shutdown::Timeout(Duration::from_secs(5)),
         kind: ChildKind::Worker,
-        start: Box::new(move |parent| start(&name, make(), parent)),
+        make: Box::new(move |parent| linked(&name, make(), parent)),
     }
 }
 
@@ -90,13 +93,20 @@ pub fn supervisor(id: impl Into<String>, mut make: impl FnMut() -> Supervisor + 
         restart: Restart::Permanent,
         shutdown: Shutdown::Infinity,
         kind: ChildKind::Supervisor,
-        start: Box::new(move |parent| start(&name, make().into_actor(), parent)),
+        make: Box::new(move |parent| linked(&name, make().into_actor(), parent)),
     }
 }
 
-fn start<A: Actor>(name: &str, actor: A, parent: &AnyActor) -> Result<Started, Exit> {
-    let actor = ActorBuilder::new().name(name).start_prepared(actor, |child| child.link(parent))?;
-    Ok(Started { actor: actor.clone().into(), typed: Box::new(move || Box::new(actor.clone())) })
+fn linked<A: Actor>(name: &str, actor: A, parent: &AnyActor) -> (Made, Start) {
+    let new = ActorBuilder::new().name(name).link(parent).make(actor);
+    new.set_parent(parent);
+    let (any, typed) = (new.actor.any_cell(), new.actor.clone());
+    let made = Made { actor: any.clone(), typed: Box::new(move || Box::new(typed.clone())) };
+    let start = move || {
+        any.greenlet().start();
+        new.wait().map(drop).map_err(|error| error.exit)
+    };
+    (made, Box::new(start))
 }
 
 impl ChildSpec {

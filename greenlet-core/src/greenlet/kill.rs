@@ -1,6 +1,8 @@
 //! Killing: raising in another greenlet.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::GreenletRef;
@@ -48,7 +50,39 @@ impl Kill {
     }
 }
 
+/// A raise on its way, which can be taken back: see [`GreenletRef::interrupt`].
+#[derive(Clone, Debug)]
+pub struct Interrupt {
+    revoked: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Takes the raise back: if it was not thrown yet, it never is.
+    ///
+    /// When the interrupted greenlet itself does this, it knows for certain: from then on it is not interrupted by it.
+    pub fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+    }
+}
+
 impl GreenletRef {
+    /// Raises an error in the greenlet, in its turn, and does not wait: a [kill](GreenletRef::kill_with) that can be taken
+    /// back. For those who build on greenlets: a greenlet that was asked to end and is about to do so revokes what is
+    /// still on its way, and ends undisturbed.
+    ///
+    /// ```
+    /// use greenlet_core::{current, yield_now, GreenletExit};
+    ///
+    /// let interrupt = current().interrupt(GreenletExit);
+    /// interrupt.revoke();
+    /// yield_now(); // nothing happens
+    /// ```
+    pub fn interrupt(&self, error: impl Error + Send + Sync + 'static) -> Interrupt {
+        let revoked = Arc::new(AtomicBool::new(false));
+        self.raise(Raised::new(error).revocable(revoked.clone()));
+        Interrupt { revoked }
+    }
+
     /// Raises [`GreenletExit`] in the greenlet and waits until it has ended.
     ///
     /// - Suspended: it is unwound from where it is suspended; destructors run, locks and sockets are released. If a

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::Builder;
-pub use kill::Kill;
+pub use kill::{Interrupt, Kill};
 
 use crate::failure::{End, Failure, GreenletError};
 use crate::hub::{self, Deadline, Hub, HubShared, Nanos};

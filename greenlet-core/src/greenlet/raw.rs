@@ -472,13 +472,13 @@ impl Header {
 impl Local {
     /// Whether a raise waits that may be thrown now, with this floor.
     pub(crate) fn can_raise(&self, floor: u32) -> bool {
-        if floor == 0 || !self.has_raises.get() {
-            return self.has_raises.get();
+        self.has_raises.get() && {
+            self.forget_raises(Raised::is_revoked);
+            let raises = self.raises.take();
+            let found = raises.iter().flat_map(|raises| raises.iter()).any(|raised| raised.rank() >= floor);
+            self.raises.set(raises);
+            found
         }
-        let raises = self.raises.take();
-        let found = raises.iter().flat_map(|raises| raises.iter()).any(|raised| raised.rank() >= floor);
-        self.raises.set(raises);
-        found
     }
 
     pub(crate) fn push_raise(&self, raised: Raised) {
@@ -505,8 +505,12 @@ impl Local {
 
     /// Forgets what a timeout raised and was not thrown yet.
     pub(crate) fn forget_timeout(&self, id: u64) {
+        self.forget_raises(|raised| raised.timeout_id() == Some(id));
+    }
+
+    fn forget_raises(&self, unwanted: impl Fn(&Raised) -> bool) {
         if let Some(mut raises) = self.raises.take() {
-            let forgotten: Vec<_> = raises.extract_if(.., |raised| raised.timeout_id() == Some(id)).collect();
+            let forgotten: Vec<_> = raises.extract_if(.., |raised| unwanted(raised)).collect();
             self.put_raises(raises);
             // An error of the user's is dropped only when all is in order again.
             drop(forgotten);

@@ -290,10 +290,17 @@ mod loom_tests {
         }
     }
 
+    /// All interleavings with at most three preemptions: more take a quarter of an hour and found nothing else.
+    fn model(f: impl Fn() + Sync + Send + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(f);
+    }
+
     /// The hub sleeps only while nothing is there, and every push is taken: a lost wake-up would hang the model.
     #[test]
     fn no_wake_up_is_lost_and_one_ring_per_sleep_is_enough() {
-        loom::model(|| {
+        model(|| {
             let inbox = Arc::new(Inbox::new());
             let bell = Arc::new(Doorbell {
                 rung: Mutex::new(false),
@@ -331,7 +338,7 @@ mod loom_tests {
     /// A push that races with the end of the hub is either returned by `close` or refused, never both or neither.
     #[test]
     fn a_push_against_close_is_taken_or_refused() {
-        loom::model(|| {
+        model(|| {
             let inbox = Arc::new(Inbox::new());
             let producer = {
                 let inbox = inbox.clone();

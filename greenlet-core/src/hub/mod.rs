@@ -58,6 +58,7 @@ use crate::io::SourceTable;
 use crate::raise::Raised;
 use crate::report;
 use crate::spans::Spans;
+use crate::spawn;
 use crate::stack::{StackPool, overflow};
 use ready::{Entry, ReadyQueue};
 use shared::Arrival;
@@ -334,9 +335,17 @@ impl Hub {
         let header = greenlet.header();
         // SAFETY: the reference keeps it alive.
         let local = unsafe { &header.as_ref().local };
+        if raised.is_revoked() {
+            return;
+        }
         match local.phase.get() {
             Phase::Ending | Phase::Ended => {}
-            Phase::New => self.cancel(header, raised),
+            Phase::New => {
+                // Its closure is dropped on a stack, where a destructor may suspend.
+                local.phase.set(Phase::Ending);
+                let greenlet = greenlet.clone();
+                drop(spawn(move || Hub::current_hub().cancel(greenlet.header(), raised)));
+            }
             Phase::Started if local.shielded.get() => {}
             Phase::Started => {
                 local.push_raise(raised);
@@ -429,9 +438,12 @@ impl Hub {
     }
 }
 
-/// Reports, once, that a greenlet failed.
+/// Reports that a greenlet failed; once for each failure, however many greenlets it is handed on to.
 #[cold]
 fn report_failure(greenlet: &Header, failure: &Failure) {
+    if !failure.claim_report() {
+        return;
+    }
     // SAFETY: a reference to a header is one to something alive.
     let named = unsafe { GreenletRef::retained(NonNull::from(greenlet)) };
     let reported = report::contain(|| {
