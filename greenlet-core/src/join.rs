@@ -35,6 +35,5 @@ where
 {
     let mut deadline = Deadline::After(timeout);
     deadline.fix();
-    // No short cut at the first one that is late: those after it may have ended.
-    greenlets.into_iter().fold(true, |all, greenlet| greenlet.as_ref().join_deadline(deadline) && all)
+    greenlets.into_iter().all(|greenlet| greenlet.as_ref().join_deadline(deadline))
 }

@@ -2,8 +2,8 @@
 
 use std::panic::Location;
 
-use super::raw::{self, Spec, Start};
 use super::Greenlet;
+use super::raw::{self, Spec, Start};
 use crate::hub::{self, Hub};
 use crate::stack::StackSize;
 

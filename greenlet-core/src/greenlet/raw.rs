@@ -65,14 +65,18 @@ pub(crate) struct Local {
     pub(crate) live_index: Cell<u32>,
     pub(crate) stack_size: Cell<StackSize>,
     pub(crate) worker: Cell<Option<NonNull<Worker>>>,
-    /// Raises that have arrived and were not yet thrown, oldest first. `None` when empty, to be cheap to ask.
-    raises: Cell<Option<Box<Vec<Raised>>>>,
+    /// Raises that have arrived and were not yet thrown, if any.
+    raises: Cell<Option<Box<Raises>>>,
     pub(crate) has_raises: Cell<bool>,
     /// Raises are discarded: a main greenlet that ends its hub.
     pub(crate) shielded: Cell<bool>,
     /// The thread's own stack: it has no worker, and suspends by running the loop.
     pub(crate) is_main: bool,
 }
+
+/// Oldest first. Boxed where it is kept: hardly a greenlet ever has one, and a million headers should be small.
+#[derive(Default)]
+struct Raises(Vec<Raised>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
@@ -265,10 +269,6 @@ impl Header {
             },
             end: Lock::new(Ending { failure: None, waiters: WaitList::new(), links: Vec::new() }),
         }
-    }
-
-    pub(crate) fn link(&self) -> &Link {
-        &self.link
     }
 
     /// The name given to it, if any.
@@ -475,7 +475,7 @@ impl Local {
         self.has_raises.get() && {
             self.forget_raises(Raised::is_revoked);
             let raises = self.raises.take();
-            let found = raises.iter().flat_map(|raises| raises.iter()).any(|raised| raised.rank() >= floor);
+            let found = raises.iter().flat_map(|raises| &raises.0).any(|raised| raised.rank() >= floor);
             self.raises.set(raises);
             found
         }
@@ -483,7 +483,7 @@ impl Local {
 
     pub(crate) fn push_raise(&self, raised: Raised) {
         let mut raises = self.raises.take().unwrap_or_default();
-        raises.push(raised);
+        raises.0.push(raised);
         self.raises.set(Some(raises));
         self.has_raises.set(true);
     }
@@ -491,8 +491,8 @@ impl Local {
     /// The first raise that may be thrown with this floor.
     pub(crate) fn pop_raise(&self, floor: u32) -> Option<Raised> {
         let mut raises = self.raises.take()?;
-        let first = raises.iter().position(|raised| raised.rank() >= floor);
-        let first = first.map(|at| raises.remove(at));
+        let first = raises.0.iter().position(|raised| raised.rank() >= floor);
+        let first = first.map(|at| raises.0.remove(at));
         self.put_raises(raises);
         first
     }
@@ -510,15 +510,15 @@ impl Local {
 
     fn forget_raises(&self, unwanted: impl Fn(&Raised) -> bool) {
         if let Some(mut raises) = self.raises.take() {
-            let forgotten: Vec<_> = raises.extract_if(.., |raised| unwanted(raised)).collect();
+            let forgotten: Vec<_> = raises.0.extract_if(.., |raised| unwanted(raised)).collect();
             self.put_raises(raises);
             // An error of the user's is dropped only when all is in order again.
             drop(forgotten);
         }
     }
 
-    fn put_raises(&self, raises: Box<Vec<Raised>>) {
-        self.has_raises.set(!raises.is_empty());
-        self.raises.set((!raises.is_empty()).then_some(raises));
+    fn put_raises(&self, raises: Box<Raises>) {
+        self.has_raises.set(!raises.0.is_empty());
+        self.raises.set((!raises.0.is_empty()).then_some(raises));
     }
 }

@@ -4,13 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
+use super::ready::Entry;
 use super::shared::Arrival;
 use super::timers::TimerHeap;
 use super::{Config, HUB, Hub, TimerAction, Worker};
 use crate::failure::End;
 use crate::greenlet::raw::{Header, Phase};
 use crate::greenlet::{GreenletRef, Kill};
-use crate::hub::Entry;
+
 use crate::report;
 use crate::sleep::{sleep, yield_now};
 

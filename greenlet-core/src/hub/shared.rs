@@ -69,9 +69,9 @@ impl HubShared {
     /// # Safety
     /// The caller passes on a count of the header, and has claimed its link. On error both are still the caller's.
     pub(crate) unsafe fn push_greenlet(&self, header: NonNull<Header>) -> Result<(), Closed> {
-        // SAFETY: the count keeps the header valid until it was taken out, and a claimed link is in no inbox.
-        let link = unsafe { header.as_ref() }.link();
-        unsafe { self.push(NonNull::from(link)) }
+        // SAFETY: the count keeps the header valid until it was taken out, and a claimed link is in no inbox. The link is
+        // the header's first field, and the pointer keeps the header's provenance.
+        unsafe { self.push(header.cast::<Link>()) }
     }
 
     /// Lets the hub call a closure in its loop.

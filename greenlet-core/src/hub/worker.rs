@@ -83,7 +83,9 @@ impl Worker {
                 let finish = AssertUnwindSafe(|| Hub::current_hub().finish(greenlet, end));
                 if catch_unwind(finish).is_err() {
                     // `finish` contains all code that is not ours. Going on would unwind into the loop.
-                    eprintln!("greenlet: the end of a greenlet panicked; this is a bug of greenlet-core. Aborting.");
+                    eprintln!(
+                        "greenlet: the end of a greenlet panicked; this is a bug of greenlet-core. Aborting."
+                    );
                     std::process::abort();
                 }
                 worker.job.set(None);

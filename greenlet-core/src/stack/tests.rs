@@ -404,13 +404,3 @@ fn twenty_thousand_touched_stacks_take_little_more_than_a_page_each() {
     finished(&output);
     println!("{}", String::from_utf8_lossy(&output.stdout));
 }
-
-#[test]
-#[cfg(target_os = "linux")]
-#[ignore = "takes 5 GiB of memory"]
-fn a_million_touched_stacks_take_little_more_than_a_page_each() {
-    let test = concat!(module_path!(), "::a_million_touched_stacks_take_little_more_than_a_page_each");
-    let output = in_child(test, || measure(1_000_000));
-    finished(&output);
-    println!("{}", String::from_utf8_lossy(&output.stdout));
-}

@@ -1,0 +1,201 @@
+//! The stations of a greenlet: started, woken, raised in, ended.
+
+use std::ptr::NonNull;
+
+use super::{Callback, Hub, Nanos, TimerAction, TimerKey};
+use crate::failure::{End, Failure};
+use crate::greenlet::GreenletRef;
+use crate::greenlet::raw::{Header, Phase};
+use crate::raise::Raised;
+use crate::report;
+use crate::spawn;
+
+impl Hub {
+    /// Queues a greenlet of this hub to be resumed.
+    #[inline]
+    pub(crate) fn schedule(&self, header: NonNull<Header>) {
+        // SAFETY: callers pass greenlets of this hub that are alive.
+        let local = unsafe { &header.as_ref().local };
+        if !local.queued.replace(true) {
+            self.ready.push_resume(header);
+        }
+    }
+
+    /// Queues the first run of a greenlet whose start was claimed. From now on the hub holds a count of it.
+    pub(crate) fn start(&self, header: NonNull<Header>) {
+        // SAFETY: the caller holds a count.
+        unsafe { header.as_ref() }.retain();
+        self.start_claimed(header);
+    }
+
+    /// As `start`; the caller gives a count to the hub.
+    #[inline]
+    pub(crate) fn start_claimed(&self, header: NonNull<Header>) {
+        // SAFETY: the count that came along.
+        let greenlet = unsafe { header.as_ref() };
+        let mut live = self.live.borrow_mut();
+        greenlet.local.live_index.set(live.len() as u32);
+        live.push(header);
+        drop(live);
+        self.schedule(header);
+    }
+
+    /// Starts a greenlet after a while.
+    pub(crate) fn start_at(&self, deadline: Nanos, greenlet: GreenletRef) {
+        self.timers.borrow_mut().insert(deadline, TimerAction::Start(greenlet));
+    }
+
+    /// Runs a callback in the loop, after everything that is ready now.
+    pub(crate) fn call_soon(&self, callback: Callback) {
+        self.ready.push_call(callback);
+    }
+
+    /// Raises in a greenlet of this hub, in its turn: what was queued before runs first.
+    pub(crate) fn raise_soon(&self, greenlet: GreenletRef, raised: Raised) {
+        self.call_soon(Box::new(move |hub| hub.deliver(&greenlet, raised)));
+    }
+
+    /// Runs a callback in the loop at a deadline. The key cancels it.
+    pub(crate) fn call_at(&self, deadline: Nanos, callback: Callback) -> TimerKey {
+        self.timers.borrow_mut().insert(deadline, TimerAction::Call(callback))
+    }
+
+    pub(crate) fn cancel_timer(&self, key: TimerKey) {
+        let removed = self.timers.borrow_mut().remove(key);
+        // Dropped after the borrow: a callback owns user's data.
+        drop(removed);
+    }
+
+    /// Raises in a suspended greenlet now. Called by the loop.
+    pub(crate) fn deliver(&self, greenlet: &GreenletRef, raised: Raised) {
+        let header = greenlet.header();
+        // SAFETY: the reference keeps it alive.
+        let local = unsafe { &header.as_ref().local };
+        if raised.is_revoked() {
+            return;
+        }
+        match local.phase.get() {
+            Phase::Ending | Phase::Ended => {}
+            Phase::New => {
+                // Its closure is dropped on a stack, where a destructor may suspend.
+                local.phase.set(Phase::Ending);
+                let greenlet = greenlet.clone();
+                drop(spawn(move || Hub::current_hub().cancel(greenlet.header(), raised)));
+            }
+            Phase::Started if local.shielded.get() => {}
+            Phase::Started => {
+                local.push_raise(raised);
+                // One that unwinds must not be thrown into: it gets the raise at its next suspension after that.
+                // Main returns from the loop by itself when it sees the raise.
+                if local.can_raise(local.floor.get()) && !local.is_main {
+                    self.switch_to(header);
+                }
+            }
+        }
+    }
+
+    /// Ends a greenlet that has not run, as if it had raised that. Its closure is dropped.
+    pub(crate) fn cancel(&self, header: NonNull<Header>, raised: Raised) {
+        // SAFETY: the caller holds a count, and `New` means that the closure is there. The phase changes first, since
+        // dropping the closure runs user code, which may suspend.
+        unsafe {
+            header.as_ref().claim_start();
+            header.as_ref().local.phase.set(Phase::Ending);
+            Header::drop_closure(header);
+        }
+        self.finish(header, End::from_raised(raised));
+        // SAFETY: as above.
+        let greenlet = unsafe { header.as_ref() };
+        if greenlet.local.live_index.replace(u32::MAX) != u32::MAX {
+            self.let_go(header);
+        }
+    }
+
+    /// Records how a greenlet ended and tells everybody. Runs on the greenlet's stack or, if it never ran, on the
+    /// caller's. Does not unwind.
+    pub(crate) fn finish(&self, header: NonNull<Header>, end: End) {
+        // SAFETY: the hub's count (or the caller's, for one that never started) keeps it alive.
+        let greenlet = unsafe { header.as_ref() };
+        // From here on nothing is raised in it, though reports and destructors may suspend.
+        greenlet.local.phase.set(Phase::Ending);
+        greenlet.local.clear_raises();
+        self.panic_places.borrow_mut().retain(|(id, _)| *id != greenlet.id);
+        let end = match end {
+            End::Failed(failure) => {
+                report_failure(greenlet, &failure);
+                End::Failed(failure)
+            }
+            End::Value if greenlet.has_no_handles() => {
+                // Destructors first, then the news: whoever joins it finds everything done.
+                // SAFETY: the value is there, and no handle can come to it any more.
+                unsafe { Header::drop_value(header) };
+                End::DroppedValue
+            }
+            end => end,
+        };
+        let mut ending = greenlet.end.lock();
+        let drop_value = greenlet.set_ended(&end);
+        if let End::Failed(failure) = end {
+            ending.failure = Some(failure);
+        }
+        let wakeups = ending.waiters.notify_all();
+        let links = std::mem::take(&mut ending.links);
+        drop(ending);
+        wakeups.wake();
+        for link in links {
+            link.fire(header);
+        }
+        if drop_value {
+            // SAFETY: `set_ended` said that nobody can ask for it.
+            unsafe { Header::drop_value(header) };
+        }
+        greenlet.local.phase.set(Phase::Ended);
+        let index = greenlet.local.live_index.get();
+        if index == u32::MAX {
+            return; // never started: the hub does not know it
+        }
+        let mut live = self.live.borrow_mut();
+        live.swap_remove(index as usize);
+        if let Some(moved) = live.get(index as usize) {
+            // SAFETY: live greenlets are held by the hub.
+            unsafe { moved.as_ref() }.local.live_index.set(index);
+        }
+    }
+
+    /// Gives back the hub's count of a greenlet that has ended. Not before its stack was left: until then it is `current`.
+    #[inline]
+    pub(super) fn let_go(&self, header: NonNull<Header>) {
+        // SAFETY: the hub's count. If it is still queued, that count is left to the entry, and goes when it is popped.
+        unsafe {
+            if !header.as_ref().local.queued.get() {
+                Header::release(header);
+            }
+        }
+    }
+}
+
+/// Reports that a greenlet failed; once for each failure, however many greenlets it is handed on to.
+#[cold]
+fn report_failure(greenlet: &Header, failure: &Failure) {
+    if !failure.claim_report() {
+        return;
+    }
+    // SAFETY: a reference to a header is one to something alive.
+    let named = unsafe { GreenletRef::retained(NonNull::from(greenlet)) };
+    let reported = report::contain(|| {
+        tracing::error!(target: "greenlet", greenlet = %named, spawned_at = %greenlet.site, "failed: {failure}");
+    });
+    if !reported {
+        report::error(format_args!("{named} failed, and the report of it panicked"));
+    }
+}
+
+impl Hub {
+    pub(crate) fn keep_link_callback(&self, key: u64, callback: Callback) {
+        self.link_callbacks.borrow_mut().insert(key, callback);
+    }
+
+    pub(crate) fn take_link_callback(&self, key: u64) -> Option<Callback> {
+        self.link_callbacks.borrow_mut().remove(&key)
+    }
+}

@@ -1,0 +1,120 @@
+//! Suspension: the one way out of a running greenlet, and the timers of those who wait.
+
+use std::ptr::NonNull;
+
+use super::{Deadline, Hub, Resume, TimerAction, TimerKey};
+use crate::greenlet::raw::Header;
+use crate::spans::Spans;
+
+impl Hub {
+    /// Suspends the current greenlet until it is scheduled or something is raised in it. Everything that blocks
+    /// comes through here.
+    ///
+    /// Inlined into the primitives: a `ret` after a switch of stacks is mispredicted, and costs more than the switch.
+    #[inline(always)]
+    pub(crate) fn park(&self, header: NonNull<Header>) -> Resume {
+        // SAFETY: the running greenlet is alive.
+        let local = unsafe { &header.as_ref().local };
+        if local.is_main
+            || local.has_raises.get()
+            || std::thread::panicking()
+            || tracing::dispatcher::has_been_set()
+        {
+            return self.park_slow(header);
+        }
+        // Nothing unwinds on this thread, whatever was caught without our seeing it.
+        local.unwind_marks.set(0);
+        // SAFETY: a running greenlet that is not main has a worker, and this is its stack.
+        unsafe { local.worker.get().unwrap_unchecked().as_ref().suspend() };
+        if local.has_raises.get() { Resume::Raised } else { Resume::Woken }
+    }
+
+    /// `park` for main, during unwinding, with spans to save, or with raises waiting.
+    #[cold]
+    #[inline(never)]
+    fn park_slow(&self, header: NonNull<Header>) -> Resume {
+        // SAFETY: the running greenlet is alive.
+        let local = unsafe { &header.as_ref().local };
+        if !std::thread::panicking() {
+            local.unwind_marks.set(0);
+        }
+        let floor = self.raise_floor(header);
+        if local.can_raise(floor) {
+            return Resume::Raised;
+        }
+        let unwinding = u32::from(floor > 0);
+        local.floor.set(floor);
+        self.unwinding.set(self.unwinding.get() + unwinding);
+        let spans = Spans::leave();
+        if local.is_main {
+            self.run_loop();
+        } else {
+            // SAFETY: as in `park`.
+            unsafe { local.worker.get().unwrap_unchecked().as_ref().suspend() };
+        }
+        spans.enter();
+        local.floor.set(0);
+        self.unwinding.set(self.unwinding.get() - unwinding);
+        if local.can_raise(floor) { Resume::Raised } else { Resume::Woken }
+    }
+
+    /// The rank that a raise must have to be thrown in the running greenlet now: 0 unless it unwinds.
+    fn raise_floor(&self, header: NonNull<Header>) -> u32 {
+        // `panicking` speaks of the thread: with another greenlet suspended in mid-unwind it is true for everybody,
+        // and only then the marks decide.
+        if !std::thread::panicking() {
+            return 0;
+        }
+        // SAFETY: the running greenlet is alive.
+        match (unsafe { header.as_ref() }.local.unwind_marks.get(), self.unwinding.get()) {
+            (0, 0) => u32::MAX, // begun without our seeing it: no rank is certain
+            (0, _) => 0,
+            (marks, _) => marks + 1,
+        }
+    }
+
+    /// Whether the running greenlet is unwinding: then nothing may be raised in it without being caught in time.
+    pub(crate) fn is_unwinding(&self, header: NonNull<Header>) -> bool {
+        self.raise_floor(header) > 0
+    }
+
+    /// Unwinds the current greenlet with the first of its raises.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn throw_pending(&self, header: NonNull<Header>) -> ! {
+        let floor = self.raise_floor(header);
+        // SAFETY: the running greenlet is alive.
+        let raised = unsafe { header.as_ref() }.local.pop_raise(floor);
+        raised.expect("a greenlet resumed as raised has a raise").reraise()
+    }
+}
+
+/// The timer of one wait; cancelled when the wait ends.
+pub(crate) struct WakeTimer<'a> {
+    hub: &'a Hub,
+    key: Option<TimerKey>,
+}
+
+impl<'a> WakeTimer<'a> {
+    #[inline]
+    pub(crate) fn start(hub: &'a Hub, waiter: NonNull<Header>, deadline: &mut Deadline) -> WakeTimer<'a> {
+        let key = match deadline {
+            Deadline::Never => None,
+            _ => deadline.fix().map(|at| hub.timers.borrow_mut().insert(at, TimerAction::Wake(waiter))),
+        };
+        WakeTimer { hub, key }
+    }
+
+    pub(crate) fn fired(&self) -> bool {
+        self.key.is_some_and(|key| !self.hub.timers.borrow().contains(key))
+    }
+}
+
+impl Drop for WakeTimer<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.hub.cancel_timer(key);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The loop: main waits, and everything else runs.
+
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use super::ready::Entry;
+use super::shared::Arrival;
+use super::{Callback, Hub, Nanos, TimerAction, Worker};
+use crate::failure::{GreenletError, attempt};
+use crate::greenlet::raw::{Header, Phase};
+use crate::raise::Raised;
+use crate::report;
+
+/// The loop looks at I/O, timers and other threads' messages after at most so many entries of the ready queue.
+pub(super) const POLL_INTERVAL: u32 = 61;
+/// ... or sooner, when so many entries took longer than this many nanoseconds.
+const POLL_PERIOD: u64 = 100_000;
+/// Idle workers kept with their stacks set up. More are taken apart, and their stacks go to the pool.
+const IDLE_WORKERS: usize = 256;
+
+impl Hub {
+    /// Main waits: everything else runs, until main is scheduled or raised in.
+    pub(super) fn run_loop(&self) {
+        // SAFETY: main lives as long as the hub.
+        let main = unsafe { &self.main.as_ref().local };
+        self.current.set(None);
+        loop {
+            match self.ready.pop() {
+                Some(Entry::Resume(header)) if header == self.main => {
+                    main.queued.set(false);
+                    self.spend();
+                    break;
+                }
+                Some(Entry::Resume(header)) => self.resume(header),
+                Some(Entry::Call(callback)) => self.call(callback),
+                None => {
+                    self.turn(Idle::Sleep);
+                    continue;
+                }
+            }
+            if main.has_raises.get() && main.can_raise(main.floor.get()) {
+                break;
+            }
+            self.spend();
+        }
+        self.current.set(Some(self.main));
+    }
+
+    /// Counts an entry of the ready queue, and looks outside when it is time.
+    #[inline]
+    fn spend(&self) {
+        let left = self.budget.get() - 1;
+        self.budget.set(left);
+        if left == 0 {
+            self.turn(Idle::GoOn);
+        }
+    }
+
+    #[inline]
+    fn resume(&self, header: NonNull<Header>) {
+        // SAFETY: whoever is in the ready queue is kept until popped.
+        let local = unsafe { &header.as_ref().local };
+        local.queued.set(false);
+        if local.phase.get() == Phase::Ended {
+            // SAFETY: `finish` left the hub's count to this entry.
+            unsafe { Header::release(header) };
+        } else {
+            self.switch_to(header);
+        }
+    }
+
+    /// Runs a greenlet until it suspends or ends.
+    #[inline]
+    pub(super) fn switch_to(&self, header: NonNull<Header>) {
+        // SAFETY: a greenlet that has not ended is held by the hub.
+        let local = unsafe { &header.as_ref().local };
+        let worker = match local.worker.get() {
+            Some(worker) => worker,
+            // One that was cancelled and is not done with that has no stack and gets none.
+            None if local.phase.get() != Phase::New => return,
+            None => match self.first_run(header) {
+                Some(worker) => worker,
+                None => return,
+            },
+        };
+        self.current.set(Some(header));
+        // SAFETY: a worker with a job belongs to this hub, and outlives this call.
+        let worker_ref = unsafe { worker.as_ref() };
+        worker_ref.resume();
+        self.current.set(None);
+        if worker_ref.is_idle() {
+            self.recycle(worker);
+            self.let_go(header);
+        }
+    }
+
+    /// Gives a greenlet the stack it starts on. Without one it fails.
+    #[inline]
+    fn first_run(&self, header: NonNull<Header>) -> Option<NonNull<Worker>> {
+        // SAFETY: as in `switch_to`.
+        let local = unsafe { &header.as_ref().local };
+        let size = local.stack_size.get();
+        let warm = if size == self.config.stack_size { self.idle_workers.borrow_mut().pop() } else { None };
+        let worker = match warm {
+            Some(worker) => worker,
+            None => {
+                let slot = self.stacks.borrow_mut().allocate(size);
+                match slot {
+                    Ok(slot) => Worker::new(slot, size),
+                    Err(error) => {
+                        self.cancel(header, Raised::new(error));
+                        return None;
+                    }
+                }
+            }
+        };
+        // SAFETY: fresh or idle, so ours.
+        unsafe { worker.as_ref() }.set_job(header);
+        local.worker.set(Some(worker));
+        local.phase.set(Phase::Started);
+        Some(worker)
+    }
+
+    #[inline]
+    fn recycle(&self, worker: NonNull<Worker>) {
+        // SAFETY: an idle worker belongs to the hub.
+        let size = unsafe { worker.as_ref() }.size;
+        let mut idle = self.idle_workers.borrow_mut();
+        if size == self.config.stack_size && idle.len() < IDLE_WORKERS {
+            idle.push(worker);
+        } else {
+            drop(idle);
+            let slot = Worker::retire(worker);
+            self.stacks.borrow_mut().release(slot);
+        }
+    }
+
+    pub(super) fn call(&self, callback: Callback) {
+        if let Err(GreenletError::Failed(failure)) = attempt(|| callback(self)) {
+            report::error(format_args!("a callback of the loop failed: {failure}"));
+            report::contain(|| drop(failure));
+        }
+    }
+
+    /// Looks at everything that comes from outside.
+    #[cold]
+    fn turn(&self, idle: Idle) {
+        self.take_arrivals();
+        let next = self.timers.borrow().next_deadline();
+        let may_sleep = matches!(idle, Idle::Sleep) && self.ready.is_empty();
+        if may_sleep {
+            let timeout = next.map(|deadline| deadline.since(Nanos::now()));
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
+                self.poll(Some(Duration::ZERO));
+            } else if self.shared.prepare_sleep() {
+                self.poll(timeout);
+            }
+            self.take_arrivals();
+        } else if !self.sources.is_empty() {
+            self.poll(Some(Duration::ZERO));
+        }
+        let now = Nanos::now();
+        if next.is_some() {
+            self.fire_timers(now);
+        }
+        self.plan_next_turn(now, may_sleep);
+    }
+
+    /// Sets how many entries may run until the next turn: `POLL_INTERVAL`, or as many as fit into `POLL_PERIOD` at
+    /// the pace of the last ones.
+    fn plan_next_turn(&self, now: Nanos, slept: bool) {
+        let elapsed = now.0.saturating_sub(self.last_poll.get().0).max(1);
+        let used = u64::from(self.interval.get() - self.budget.get());
+        let interval = if slept || used == 0 {
+            POLL_INTERVAL
+        } else {
+            (used * POLL_PERIOD / elapsed).clamp(1, u64::from(POLL_INTERVAL)) as u32
+        };
+        self.interval.set(interval);
+        self.budget.set(interval);
+        self.last_poll.set(now);
+    }
+
+    fn poll(&self, timeout: Option<Duration>) {
+        if let Err(error) = self.shared.poller.wait(timeout, |ready| self.sources.dispatch(ready)) {
+            // Nothing that a program does to its own descriptors gets here; without a poller there is no loop.
+            panic!("the poller of hub {} failed: {error}", self.shared.id);
+        }
+    }
+
+    fn fire_timers(&self, now: Nanos) {
+        loop {
+            // The borrow must end before the action runs.
+            let due = self.timers.borrow_mut().pop_due(now);
+            match due {
+                None => break,
+                Some(TimerAction::Wake(header)) => self.schedule(header),
+                Some(TimerAction::Start(greenlet)) => {
+                    // SAFETY: the reference keeps it alive.
+                    let phase = unsafe { greenlet.header().as_ref() }.local.phase.get();
+                    if phase == Phase::New {
+                        self.start(greenlet.header());
+                    }
+                }
+                Some(TimerAction::Call(callback)) => self.call_soon(callback),
+            }
+        }
+    }
+
+    fn take_arrivals(&self) {
+        for arrival in self.shared.arrivals() {
+            match arrival {
+                Arrival::Call(call) => self.ready.push_call(Box::new(call)),
+                Arrival::Greenlet(header) => self.greenlet_arrived(header),
+            }
+        }
+    }
+
+    /// A wake-up, a start, or the end of a greenlet that never started, from another thread.
+    pub(super) fn greenlet_arrived(&self, header: NonNull<Header>) {
+        // SAFETY: a count came with it.
+        let greenlet = unsafe { header.as_ref() };
+        match greenlet.local.phase.get() {
+            Phase::Started => self.schedule(header),
+            Phase::New
+                if greenlet.was_started()
+                    && !greenlet.is_discarded()
+                    && greenlet.local.live_index.get() == u32::MAX =>
+            {
+                self.start(header);
+            }
+            Phase::Ending if greenlet.local.worker.get().is_some() => self.schedule(header),
+            Phase::New | Phase::Ending | Phase::Ended => {}
+        }
+        // SAFETY: that count; for a greenlet sent home it is the last, and drops the closure here.
+        unsafe { Header::release(header) };
+    }
+}
+
+enum Idle {
+    /// Nothing is ready: wait for something.
+    Sleep,
+    GoOn,
+}
