@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use greenlet_core::{AsyncResult, Builder, GreenletError, GreenletExit, Queue, StackSize, attempt, raise};
+use greenlet_core::{
+    AsyncResult, Builder, GreenletError, GreenletExit, Queue, StackSize, attempt, raise, yield_now,
+};
 
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::cell::{Force, Life, Mail, MailCell};
@@ -12,7 +14,7 @@ use crate::exit::{Exit, InitError};
 
 /// State, messages, and what to do with them.
 ///
-/// An actor handles one message at a time. Handlers may block on anything cooperative (sleep, ask another actor, read a
+/// An actor handles one message at a time, and lets the others of its hub run after 64 of them even if it need not wait. Handlers may block on anything cooperative (sleep, ask another actor, read a
 /// socket): only this actor waits. A panic in a handler ends the actor and nobody else, except those linked to it.
 ///
 /// ```
@@ -181,7 +183,8 @@ impl ActorBuilder {
         let started = Arc::new(AsyncResult::new());
         let this = ActorRef::new(cell.clone());
         // Dropped with the closure if the actor is killed before it ran.
-        let last_rites = LastRites { cell: cell.clone(), started: started.clone(), performed: Cell::new(false) };
+        let last_rites =
+            LastRites { cell: cell.clone(), started: started.clone(), performed: Cell::new(false) };
         let ctx = Context::new(this.clone());
         let greenlet = self.greenlet.build(move || live(actor, ctx, last_rites));
         cell.life.set_greenlet((*greenlet).clone());
@@ -260,11 +263,19 @@ fn live<A: Actor>(mut actor: A, mut ctx: Context<A>, last_rites: LastRites<A::Me
     if initialized {
         last_rites.started.set(Ok(()));
     }
+    let mut handled = 0_u32;
     let exit = loop {
-        match step_result {
-            Ok(()) => step_result = settle(life, attempt(|| step(&mut actor, &mut ctx, &cell))),
-            Err(exit) => break exit,
+        if let Err(exit) = step_result {
+            break exit;
         }
+        handled = handled.wrapping_add(1);
+        let step = || {
+            if handled.is_multiple_of(MESSAGES_PER_TURN) {
+                yield_now();
+            }
+            step(&mut actor, &mut ctx, &cell)
+        };
+        step_result = settle(life, attempt(step));
     };
     // From here on only a kill is news.
     life.begin_end(&exit);
@@ -292,12 +303,11 @@ fn live<A: Actor>(mut actor: A, mut ctx: Context<A>, last_rites: LastRites<A::Me
     }
 }
 
+/// An actor that always finds a message lets the others of its hub run after so many.
+const MESSAGES_PER_TURN: u32 = 64;
+
 /// Waits for the next thing and does it.
-fn step<A: Actor>(
-    actor: &mut A,
-    ctx: &mut Context<A>,
-    cell: &MailCell<A::Message>,
-) -> Result<(), Exit> {
+fn step<A: Actor>(actor: &mut A, ctx: &mut Context<A>, cell: &MailCell<A::Message>) -> Result<(), Exit> {
     let mail = cell.mailbox.get().map_err(|_| Exit::Normal)?;
     if cell.life.stop().is_some() {
         discard(mail);

@@ -207,8 +207,9 @@ macro_rules! lifecycle {
             link(self.any_cell(), other.any_cell());
         }
 
-        /// Takes a link back, in both directions, including one made by `link_exception`. If the other one is ending on
-        /// another thread at this moment, its signal may still arrive.
+        /// Takes a link back, in both directions, including one made by `link_exception`. As in Erlang, an exit that was
+        /// trapped before stays in the mailbox. If the other one is ending on another thread at this moment, its signal may
+        /// still arrive.
         pub fn unlink(&self, other: &impl Linkable) {
             let other = other.any_cell();
             self.cell.life().remove_link(other.id());

@@ -11,7 +11,8 @@ use crate::exit::Exit;
 
 /// Where an answer goes. It travels in the message; whoever has it answers, now or later, from wherever.
 ///
-/// Dropping it unanswered tells the asker at once.
+/// It may be passed on: to another actor, a greenlet, a thread. Dropping it unanswered tells the asker at once, with
+/// [`AskError::NoReply`] if the actor that was asked is still there.
 pub struct Reply<T> {
     to: Arc<Queue<T>>,
 }

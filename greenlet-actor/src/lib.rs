@@ -68,5 +68,6 @@ pub use ask::{AskError, Reply};
 pub use context::Context;
 pub use exit::{Exit, InitError};
 pub use supervisor::{
-    ChildInfo, ChildKind, ChildSpec, ChildState, Restart, Shutdown, StartError, Supervisor, SupervisorRef, supervisor, worker,
+    ChildInfo, ChildKind, ChildSpec, ChildState, Restart, Shutdown, StartError, Supervisor, SupervisorRef,
+    supervisor, worker,
 };

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,8 +59,8 @@ struct Shared {
     read: Side,
     write: Side,
     closed: AtomicBool,
-    /// The peer is done, or the source failed: there may never be another event.
-    terminal: AtomicBool,
+    /// From now on every operation is tried, whatever the last one found: see `Readiness::irregular`.
+    irregular: AtomicBool,
     /// The hub that watches it, 0 for none: to see quickly that it is the current one.
     watcher: AtomicU64,
     registration: Mutex<Option<Registration>>,
@@ -118,8 +119,8 @@ impl Shared {
     }
 
     fn dispatch(&self, ready: Readiness) {
-        if ready.terminal {
-            self.terminal.store(true, Ordering::Release);
+        if ready.irregular {
+            self.irregular.store(true, Ordering::Release);
         }
         if ready.readable {
             self.read.happened();
@@ -156,11 +157,22 @@ impl<S: AsFd> Source<S> {
             read: Side::new(),
             write: Side::new(),
             closed: AtomicBool::new(false),
-            terminal: AtomicBool::new(false),
+            irregular: AtomicBool::new(false),
             watcher: AtomicU64::new(0),
             registration: Mutex::new(None),
         };
         Source { shared: Arc::new(shared), inner }
+    }
+
+    /// Gives back what it owns, with its descriptor still in non-blocking mode. Nobody waits on it: that needs a reference.
+    pub fn into_inner(self) -> S {
+        unregister(self.shared.registration().take(), self.inner.as_fd());
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped, so each field is moved out once, and what `drop` does was done above.
+        unsafe {
+            drop(std::ptr::read(&raw const this.shared));
+            std::ptr::read(&raw const this.inner)
+        }
     }
 
     /// What it owns.
@@ -170,8 +182,10 @@ impl<S: AsFd> Source<S> {
 
     /// Runs `operation` until it does something other than block, and suspends the greenlet in between.
     ///
-    /// `operation` is called at least once, and must not block: it returns `WouldBlock` instead. The timeout bounds the
-    /// call as a whole; `None` waits for ever, and zero tries once.
+    /// `operation` must not block: it returns `WouldBlock` instead. The timeout bounds the call as a whole; `None` waits for
+    /// ever, and zero tries and makes one trip through the loop. A source that is always ready does not keep the thread to
+    /// itself: every 32 operations without a wait, the greenlet lets the others run. A kill or timeout unwinds only before
+    /// an operation, never after one that was done.
     ///
     /// # Errors
     /// What `operation` returned; `TimedOut`; `ResourceBusy` when another greenlet waits for the same direction;
@@ -194,12 +208,15 @@ impl<S: AsFd> Source<S> {
     ) -> io::Result<R> {
         let side = self.shared.side(direction);
         let mut deadline = Deadline::from_timeout(timeout);
+        if let Some(hub) = Hub::try_current() {
+            hub.take_part();
+        }
         loop {
             if self.shared.closed.load(Ordering::Acquire) {
                 return Err(closed());
             }
             let events = side.events.load(Ordering::Acquire);
-            if !side.is_exhausted(events) || self.shared.terminal.load(Ordering::Acquire) {
+            if !side.is_exhausted(events) || self.shared.irregular.load(Ordering::Acquire) {
                 match operation(&self.inner, events) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -267,6 +284,20 @@ impl<S: AsFd> Source<S> {
         Ok(())
     }
 
+    /// For empty buffers: the system may have an error to tell, but there is nothing to wait for.
+    ///
+    /// # Errors
+    /// What `operation` returned, but `WouldBlock`; `NotConnected` when the source was [closed](Source::close).
+    pub fn at_once(&self, operation: impl FnOnce(&S) -> io::Result<usize>) -> io::Result<usize> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        match operation(&self.inner) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            done => done,
+        }
+    }
+
     /// Ends the use of the source for everybody: whoever waits on it, here or on other threads, gets an error, and so
     /// does every later call. The descriptor itself is closed when the source is dropped.
     pub fn close(&self) {
@@ -290,6 +321,9 @@ where
     /// # Errors
     /// As [`io`](Source::io).
     pub fn read(&self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return self.at_once(|mut inner| inner.read(buffer));
+        }
         self.retry(Direction::Read, timeout, |mut inner, events| {
             let n = inner.read(buffer)?;
             if n > 0 && n < buffer.len() {
@@ -310,6 +344,9 @@ where
     /// # Errors
     /// As [`io`](Source::io).
     pub fn write(&self, buffer: &[u8], timeout: Option<Duration>) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return self.at_once(|mut inner| inner.write(buffer));
+        }
         self.retry(Direction::Write, timeout, |mut inner, events| {
             let n = inner.write(buffer)?;
             if n > 0 && n < buffer.len() {

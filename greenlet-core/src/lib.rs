@@ -28,6 +28,9 @@
 //! - **Pinned.** A greenlet stays on the thread that it was spawned on, so [`spawn`] is safe and takes closures that
 //!   are not `Send`; nothing runs beside you between two calls that suspend. More cores are more hubs:
 //!   [`Hub::thread`], [`HubHandle::spawn`].
+//! - **Cooperative.** What never suspends keeps its thread: timers, timeouts and the other greenlets wait meanwhile. Calls
+//!   that need not wait do not suspend ([`Queue::get`] with an item there), except that sockets let the others run every
+//!   now and then. Call [`yield_now`] in long computations.
 //! - **Raised, not panicked.** [`GreenletRef::kill`], [`Timeout`] and links between greenlets raise an error at the
 //!   suspension point of a greenlet and unwind it: see [`raise()`], [`catch`], [`with_timeout`].
 //! - **Failures stay inside.** A greenlet that panics is reported through `tracing`, and its failure comes back from

@@ -84,6 +84,8 @@ pub struct Hub {
     live: RefCell<Vec<NonNull<Header>>>,
     /// Callbacks of links that were made on this thread.
     link_callbacks: RefCell<HashMap<u64, Callback>>,
+    /// Operations in a row that may not have waited; see `Hub::take_part`.
+    streak: Cell<u32>,
     /// Greenlets (main included) that are suspended while they unwind.
     unwinding: Cell<u32>,
     in_panic_hook: Cell<bool>,
@@ -228,6 +230,7 @@ impl Hub {
             idle_workers: RefCell::new(Vec::new()),
             live: RefCell::new(Vec::new()),
             link_callbacks: RefCell::new(HashMap::new()),
+            streak: Cell::new(0),
             unwinding: Cell::new(0),
             in_panic_hook: Cell::new(false),
             panic_places: RefCell::new(Vec::new()),

@@ -32,8 +32,9 @@ pub(crate) struct Readiness {
     pub(crate) token: Token,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer is done or the socket failed: an end that no later event announces again.
-    pub(crate) terminal: bool,
+    /// A short read does not tell that there is no more: the peer is done, the socket failed, or there is urgent data, at
+    /// whose mark reads stop.
+    pub(crate) irregular: bool,
 }
 
 #[derive(Debug)]
@@ -55,8 +56,11 @@ impl Poller {
 
     /// Watches both directions of a descriptor until it is removed. If it is ready already, that is an event.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        let flags =
-            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::PRI
+            | epoll::EventFlags::ET;
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.pack()), flags)?)
     }
 
@@ -88,7 +92,7 @@ impl Poller {
                 token: Token::unpack(data),
                 readable: broken || peer_done || flags.contains(epoll::EventFlags::IN),
                 writable: broken || flags.contains(epoll::EventFlags::OUT),
-                terminal: broken || peer_done,
+                irregular: broken || peer_done || flags.contains(epoll::EventFlags::PRI),
             });
         }
         Ok(())

@@ -44,6 +44,7 @@ impl Hub {
             self.spend();
         }
         self.current.set(Some(self.main));
+        self.streak.set(0);
     }
 
     /// Counts an entry of the ready queue, and looks outside when it is time.
@@ -84,6 +85,7 @@ impl Hub {
             },
         };
         self.current.set(Some(header));
+        self.streak.set(0);
         // SAFETY: a worker with a job belongs to this hub, and outlives this call.
         let worker_ref = unsafe { worker.as_ref() };
         worker_ref.resume();

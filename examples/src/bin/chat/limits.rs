@@ -1,0 +1,32 @@
+//! What nobody gets more of. Together they bound the memory of the server, whatever its clients do.
+
+use std::time::Duration;
+
+/// The longest line, in bytes, without its end (`\n` or `\r\n`). A longer one is skipped and answered with an error.
+pub const LINE: usize = 8 * 1024;
+
+/// The longest name of a user or a room, in characters.
+pub const NAME: usize = 24;
+
+/// What was said in a room last, shown to those who join.
+pub const BACKLOG: usize = 25;
+
+/// Lines on their way to one user, on top of what the system buffers for a connection. A user who has so many and reads
+/// none is disconnected when the next one comes: a room waits for nobody. At 8 KiB each they are 2 MiB, shared with
+/// the others in the room.
+pub const OUTGOING: usize = 256;
+
+/// Users at once; the next one is told so and disconnected.
+pub const USERS: usize = 1024;
+
+/// Rooms at once. One that everybody has left is gone.
+pub const ROOMS: usize = 256;
+
+/// How long a client may take to accept a part of what is written to it, even if nobody else says anything.
+pub const WRITE: Duration = Duration::from_secs(30);
+
+/// How long a connection stays after its last line, so that this line gets there before the close.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// The pause after a connection could not be accepted, most likely for want of descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,89 @@
+//! What concerns the whole process, each in a process of its own: the limit on descriptors, and SIGPIPE.
+#![cfg(unix)]
+
+mod pair;
+
+use std::fs::File;
+use std::io::{ErrorKind, IoSlice, Write};
+use std::process::Command;
+
+use greenlet_core::run;
+use greenlet_net::{TcpListener, TcpStream};
+use pair::pair_with_std;
+
+/// Runs the named test again, alone in a process that `sh` starts after `setup`; true in that process.
+fn in_own_process(test: &str, setup: &str) -> bool {
+    const MARK: &str = "GREENLET_NET_OWN_PROCESS";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let status = Command::new("sh")
+        .args(["-c", &format!("{setup} exec \"$0\" \"$@\"")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(MARK, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{test} in its own process: {status}");
+    false
+}
+
+#[test]
+fn accept_without_descriptors_is_an_error_and_the_connection_is_there_afterwards() {
+    if !in_own_process(
+        "accept_without_descriptors_is_an_error_and_the_connection_is_there_afterwards",
+        "ulimit -n 64 &&",
+    ) {
+        return;
+    }
+    run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut ballast = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            ballast.push(file);
+        }
+        for _ in 0..3 {
+            assert_eq!(listener.accept().unwrap_err().raw_os_error(), Some(libc::EMFILE));
+        }
+        drop(ballast);
+        assert_eq!(listener.accept().unwrap().1, client.local_addr().unwrap());
+    });
+}
+
+#[test]
+fn connect_without_descriptors_is_an_error() {
+    if !in_own_process("connect_without_descriptors_is_an_error", "ulimit -n 64 &&") {
+        return;
+    }
+    run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut ballast = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            ballast.push(file);
+        }
+        let error = TcpStream::connect(address).unwrap_err();
+        assert!(error.to_string().contains("Too many open files"), "{error}");
+        drop(ballast);
+        TcpStream::connect(address).unwrap();
+    });
+}
+
+#[test]
+fn writing_to_nobody_is_an_error_where_sigpipe_would_kill() {
+    if !in_own_process("writing_to_nobody_is_an_error_where_sigpipe_would_kill", "") {
+        return;
+    }
+    // SAFETY: no handler is installed, and this process runs nothing but this test. std ignores the signal at the
+    // start of a program; one in another language, with this crate in a library, may not.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    run(|| {
+        let (mut ours, theirs) = pair_with_std();
+        drop(theirs);
+        while ours.write(b"one").is_ok() {}
+        assert_eq!(ours.write(b"two").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        let parts = [IoSlice::new(b"three"), IoSlice::new(b"four")];
+        assert_eq!(ours.write_vectored(&parts).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
