@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::hub::{Deadline, Hub, HubShared, Readiness, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::hub::{Context, Deadline, Hub, HubShared, Nanos, Readiness, Token, context};
 use crate::lock::Lock;
 use crate::wait::{WaitList, wait};
 
@@ -240,6 +242,11 @@ impl<S: AsFd> Source<S> {
     }
 
     fn wait_since(&self, direction: Direction, events: u32, deadline: &mut Deadline) -> io::Result<()> {
+        if let Context::Thread = context()
+            && Hub::try_current().is_some()
+        {
+            return self.block(direction, deadline);
+        }
         let side = self.shared.side(direction);
         self.watch()?;
         let waiting = side.waiting.lock();
@@ -254,6 +261,20 @@ impl<S: AsFd> Source<S> {
         }
         deadline.fix();
         wait(waiting, |list| list, (), *deadline).map_err(|_| timed_out())
+    }
+
+    /// In a panic hook, where the hub cannot run: the thread itself waits.
+    #[cold]
+    fn block(&self, direction: Direction, deadline: &mut Deadline) -> io::Result<()> {
+        let flags = match direction {
+            Direction::Read => PollFlags::IN,
+            Direction::Write => PollFlags::OUT,
+        };
+        let left = deadline.fix().and_then(|at| Timespec::try_from(at.since(Nanos::now())).ok());
+        match poll(&mut [PollFd::new(&self.inner, flags)], left.as_ref())? {
+            0 => Err(timed_out()),
+            _ => Ok(()),
+        }
     }
 
     /// Makes sure that a hub watches the source: the current one, unless somebody waits through another.

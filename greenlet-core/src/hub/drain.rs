@@ -20,7 +20,7 @@ const KILLS: u32 = 32;
 /// How long the kills wait for greenlets to get through their destructors: 1 ms at first, doubled up to this.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// Runs `f` as the main greenlet of this thread, and ends what it spawned and left running: greenlets that are still
+/// Runs `f` as the main greenlet of this thread, and ends what is left running: all greenlets of the thread that are still
 /// alive when `f` returns or panics are killed, and `run` returns when their destructors have run.
 ///
 /// It is what a thread's function (a test, a `thread::spawn`ed closure) puts around its body when it uses greenlets:
@@ -185,7 +185,7 @@ fn is_first_thread() -> bool {
 impl Hub {
     fn has_started_greenlets(&self) -> bool {
         // SAFETY: live greenlets are held by the hub.
-        self.live.borrow().iter().any(|header| unsafe { header.as_ref() }.local.phase.get() == Phase::Started)
+        self.live.borrow().iter().any(|header| unsafe { header.as_ref() }.local.worker.get().is_some())
     }
 
     /// Ends what never ran: greenlets in the queue, in timers and in the inbox; drops callbacks.
