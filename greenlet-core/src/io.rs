@@ -133,6 +133,14 @@ impl Shared {
     }
 }
 
+/// What to do before the first wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Try,
+    /// Save the try that would find nothing.
+    UnlessExhausted,
+}
+
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the socket was closed in another greenlet")
 }
@@ -184,7 +192,7 @@ impl<S: AsFd> Source<S> {
 
     /// Runs `operation` until it does something other than block, and suspends the greenlet in between.
     ///
-    /// `operation` must not block: it returns `WouldBlock` instead. The timeout bounds the call as a whole; `None` waits for
+    /// `operation` is called at least once, and must not block: it returns `WouldBlock` instead. The timeout bounds the call as a whole; `None` waits for
     /// ever, and zero tries and makes one trip through the loop. A source that is always ready does not keep the thread to
     /// itself: every 32 operations without a wait, the greenlet lets the others run. A kill or timeout unwinds only before
     /// an operation, never after one that was done.
@@ -198,14 +206,15 @@ impl<S: AsFd> Source<S> {
         timeout: Option<Duration>,
         mut operation: impl FnMut(&S) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.retry(direction, timeout, |inner, _| operation(inner))
+        self.retry(direction, timeout, First::Try, |inner, _| operation(inner))
     }
 
-    /// As `io`; `operation` may also use the side, with the count of events from before the call.
+    /// As `io`; `operation` also gets the count of events from before the call.
     fn retry<R>(
         &self,
         direction: Direction,
         timeout: Option<Duration>,
+        mut first: First,
         mut operation: impl FnMut(&S, u32) -> io::Result<R>,
     ) -> io::Result<R> {
         let side = self.shared.side(direction);
@@ -218,7 +227,11 @@ impl<S: AsFd> Source<S> {
                 return Err(closed());
             }
             let events = side.events.load(Ordering::Acquire);
-            if !side.is_exhausted(events) || self.shared.irregular.load(Ordering::Acquire) {
+            let skip = first == First::UnlessExhausted
+                && side.is_exhausted(events)
+                && !self.shared.irregular.load(Ordering::Acquire);
+            first = First::Try;
+            if !skip {
                 match operation(&self.inner, events) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -345,7 +358,7 @@ where
         if buffer.is_empty() {
             return self.at_once(|mut inner| inner.read(buffer));
         }
-        self.retry(Direction::Read, timeout, |mut inner, events| {
+        self.retry(Direction::Read, timeout, First::UnlessExhausted, |mut inner, events| {
             let n = inner.read(buffer)?;
             if n > 0 && n < buffer.len() {
                 // The kernel had no more: the next read would block unless an event comes first.
@@ -368,7 +381,7 @@ where
         if buffer.is_empty() {
             return self.at_once(|mut inner| inner.write(buffer));
         }
-        self.retry(Direction::Write, timeout, |mut inner, events| {
+        self.retry(Direction::Write, timeout, First::UnlessExhausted, |mut inner, events| {
             let n = inner.write(buffer)?;
             if n > 0 && n < buffer.len() {
                 self.shared.write.mark_exhausted(events);

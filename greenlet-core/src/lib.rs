@@ -47,7 +47,7 @@
 //! | [`GreenletRef::kill`], [`Kill`], [`raise()`], [`catch`], [`attempt`], [`Raised`], [`GreenletExit`] | raising |
 //! | [`Greenlet::link`], [`GreenletRef::link_to`], [`LinkedExited`] | links |
 //! | [`sleep()`], [`yield_now`], [`Timeout`], [`with_timeout`] | time |
-//! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`] | waiting for others |
+//! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | waiting for others |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 
@@ -65,12 +65,14 @@ pub mod io;
 mod join;
 mod link;
 mod lock;
+pub mod pool;
 mod queue;
 mod raise;
 mod report;
 mod sleep;
 mod spans;
 mod stack;
+pub mod sync;
 mod timeout;
 mod wait;
 
@@ -81,7 +83,7 @@ pub use greenlet::{Builder, Greenlet, GreenletRef, Interrupt, Kill, current, spa
 pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
 pub use join::{joinall, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
-pub use queue::{GetError, PutError, Queue, ShutDown};
+pub use queue::{Channel, GetError, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, TooManyDone};
 pub use raise::{GreenletExit, Raised, catch, raise};
 pub use sleep::{sleep, yield_now};
 pub use stack::{GuardMode, StackError, StackSize, StackSizeError, StackStats};

@@ -18,7 +18,6 @@ use crate::greenlet::raw::Header;
 use crate::greenlet::{Greenlet, GreenletRef};
 use crate::hub::{Callback, Hub, HubShared};
 use crate::raise::Raised;
-use crate::spawn;
 
 /// Raised in a greenlet that another one was linked to, when that one has ended.
 ///
@@ -146,7 +145,8 @@ fn settle_callback(hub: &HubShared, id: u64, settle: Settle) {
     let settle = move |hub: &Hub| match settle {
         Settle::Drop => drop(hub.take_link_callback(id)),
         Settle::Run(Place::Loop) => run(hub),
-        Settle::Run(Place::Greenlet) => drop(spawn(move || run(Hub::current_hub()))),
+        // At once, as in gevent: so links of all kinds are called in the order in which they were made.
+        Settle::Run(Place::Greenlet) => hub.spawn_now(move || run(Hub::current_hub())),
     };
     match Hub::try_current() {
         Some(current) if hub.is_current() => current.call_soon(Box::new(settle)),

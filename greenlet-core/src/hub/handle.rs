@@ -30,7 +30,13 @@ impl Hub {
 
     /// The stacks of this thread's hub: in use, kept for reuse, mapped. All zero if the thread has no hub.
     pub fn stack_stats() -> StackStats {
-        Hub::try_current().map(|hub| hub.stacks.borrow().stats()).unwrap_or_default()
+        let Some(hub) = Hub::try_current() else { return StackStats::default() };
+        let idle = hub.idle_workers.borrow().len();
+        let mut stats = hub.stacks.borrow().stats();
+        // To the pool they are in use; nobody runs on them.
+        stats.allocated -= idle;
+        stats.idle_warm += idle;
+        stats
     }
 }
 

@@ -4,8 +4,8 @@ use std::ptr::NonNull;
 
 use super::{Callback, Hub, Nanos, TimerAction, TimerKey};
 use crate::failure::{End, Failure};
-use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::{Header, Phase};
+use crate::greenlet::{Greenlet, GreenletRef};
 use crate::raise::Raised;
 use crate::report;
 use crate::spawn;
@@ -31,13 +31,17 @@ impl Hub {
     /// As `start`; the caller gives a count to the hub.
     #[inline]
     pub(crate) fn start_claimed(&self, header: NonNull<Header>) {
-        // SAFETY: the count that came along.
-        let greenlet = unsafe { header.as_ref() };
-        let mut live = self.live.borrow_mut();
-        greenlet.local.live_index.set(live.len() as u32);
-        live.push(header);
-        drop(live);
+        self.enlist(header);
         self.schedule(header);
+    }
+
+    /// Adds a greenlet to the live ones. The hub has a count of it.
+    #[inline]
+    fn enlist(&self, header: NonNull<Header>) {
+        let mut live = self.live.borrow_mut();
+        // SAFETY: the hub's count.
+        unsafe { header.as_ref() }.local.live_index.set(live.len() as u32);
+        live.push(header);
     }
 
     /// Starts a greenlet after a while.
@@ -85,13 +89,45 @@ impl Hub {
             Phase::Started if local.shielded.get() => {}
             Phase::Started => {
                 local.push_raise(raised);
-                // One that unwinds must not be thrown into: it gets the raise at its next suspension after that.
                 // Main returns from the loop by itself when it sees the raise.
-                if local.can_raise(local.floor.get()) && !local.is_main {
+                if !local.can_raise(local.floor.get()) {
+                    // It unwinds: the raise comes at its next suspension after that, or when the loop finds that nobody
+                    // unwinds any more.
+                    self.held_back.borrow_mut().push(greenlet.clone());
+                    self.holds_back.set(true);
+                } else if !local.is_main {
                     self.switch_to(header);
                 }
             }
         }
+    }
+
+    /// Delivers what was held back, once nobody on the thread unwinds: then those who seemed to were marked wrongly, since
+    /// the user's code had caught their unwinding.
+    pub(super) fn deliver_held_back(&self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.holds_back.set(false);
+        for greenlet in self.held_back.take() {
+            // SAFETY: the reference keeps it alive.
+            let local = unsafe { &greenlet.header().as_ref().local };
+            local.floor.set(0);
+            if local.phase.get() == Phase::Started && local.can_raise(0) && !local.is_main {
+                self.switch_to(greenlet.header());
+            }
+        }
+    }
+
+    /// Runs `f` in a new greenlet, right now. Called by the loop.
+    pub(crate) fn spawn_now(&self, f: impl FnOnce() + 'static) {
+        let greenlet = Greenlet::new(f);
+        let header = greenlet.header();
+        greenlet.header_ref().claim_start();
+        // SAFETY: `greenlet` holds a count; this one is the hub's.
+        unsafe { header.as_ref() }.retain();
+        self.enlist(header);
+        self.switch_to(header);
     }
 
     /// Ends a greenlet that has not run, as if it had raised that. Its closure is dropped.

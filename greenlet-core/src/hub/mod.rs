@@ -88,6 +88,9 @@ pub struct Hub {
     streak: Cell<u32>,
     /// Greenlets (main included) that are suspended while they unwind.
     unwinding: Cell<u32>,
+    /// Those for whom a raise is held back until their unwinding is over, and whether there are any.
+    held_back: RefCell<Vec<GreenletRef>>,
+    holds_back: Cell<bool>,
     in_panic_hook: Cell<bool>,
     /// Where the panics began that greenlets (by id) are unwinding from.
     panic_places: RefCell<Vec<(u64, String)>>,
@@ -232,6 +235,8 @@ impl Hub {
             link_callbacks: RefCell::new(HashMap::new()),
             streak: Cell::new(0),
             unwinding: Cell::new(0),
+            held_back: RefCell::new(Vec::new()),
+            holds_back: Cell::new(false),
             in_panic_hook: Cell::new(false),
             panic_places: RefCell::new(Vec::new()),
             config,

@@ -97,8 +97,11 @@ fn change_marks(change: impl FnOnce(u32) -> u32) {
 pub(super) fn describe_current(out: &mut dyn fmt::Write) {
     let current = Hub::try_current().and_then(Hub::current_greenlet);
     let _ = match current {
-        // SAFETY: the running greenlet is alive.
-        Some(header) => unsafe { header.as_ref() }.describe(out),
+        Some(header) => {
+            // SAFETY: the running greenlet is alive.
+            let greenlet = unsafe { header.as_ref() };
+            greenlet.describe(out).and_then(|()| write!(out, ", spawned at {},", greenlet.site))
+        }
         None => out.write_str("the hub's loop"),
     };
 }

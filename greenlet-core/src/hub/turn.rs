@@ -10,6 +10,7 @@ use crate::failure::{GreenletError, attempt};
 use crate::greenlet::raw::{Header, Phase};
 use crate::raise::Raised;
 use crate::report;
+use crate::stack::{StackError, StackSize, StackSlot};
 
 /// The loop looks at I/O, timers and other threads' messages after at most so many entries of the ready queue.
 pub(super) const POLL_INTERVAL: u32 = 61;
@@ -37,6 +38,9 @@ impl Hub {
                     self.turn(Idle::Sleep);
                     continue;
                 }
+            }
+            if self.holds_back.get() {
+                self.deliver_held_back();
             }
             if main.has_raises.get() && main.can_raise(main.floor.get()) {
                 break;
@@ -105,22 +109,31 @@ impl Hub {
         let warm = if size == self.config.stack_size { self.idle_workers.borrow_mut().pop() } else { None };
         let worker = match warm {
             Some(worker) => worker,
-            None => {
-                let slot = self.stacks.borrow_mut().allocate(size);
-                match slot {
-                    Ok(slot) => Worker::new(slot, size),
-                    Err(error) => {
-                        self.cancel(header, Raised::new(error));
-                        return None;
-                    }
+            None => match self.allocate_stack(size) {
+                Ok(slot) => Worker::new(slot, size),
+                Err(error) => {
+                    self.cancel(header, Raised::new(error));
+                    return None;
                 }
-            }
+            },
         };
         // SAFETY: fresh or idle, so ours.
         unsafe { worker.as_ref() }.set_job(header);
         local.worker.set(Some(worker));
         local.phase.set(Phase::Started);
         Some(worker)
+    }
+
+    fn allocate_stack(&self, size: StackSize) -> Result<StackSlot, StackError> {
+        let slot = self.stacks.borrow_mut().allocate(size);
+        let Err(StackError::LimitReached { .. }) = slot else { return slot };
+        // Idle workers have stacks too, of the default size.
+        let idle = self.idle_workers.take();
+        let mut stacks = self.stacks.borrow_mut();
+        for worker in idle {
+            stacks.release(Worker::retire(worker));
+        }
+        stacks.allocate(size)
     }
 
     #[inline]

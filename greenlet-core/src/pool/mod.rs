@@ -1,0 +1,1 @@
+//! Groups and pools: gevent's `Group`, `Pool` and `ThreadPool`.

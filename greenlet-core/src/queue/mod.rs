@@ -1,0 +1,288 @@
+//! Passing items between greenlets.
+
+mod channel;
+mod core;
+mod errors;
+
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+pub use channel::Channel;
+pub use errors::{GetError, PutError, ShutDown, TooManyDone};
+
+use self::core::{Core, WhenFull};
+use crate::hub::Deadline;
+
+/// A first-in, first-out queue, bounded or not: gevent's `Queue`.
+///
+/// Getters wait while it is empty, putters while it is full; both are served in the order in which they came. An item
+/// goes straight to the getter that has waited longest, so nobody overtakes it. A getter that is killed or times out
+/// takes nothing with it; a putter that is killed before its item was admitted takes the item with it.
+///
+/// It works across hubs and from threads without one. Share it by `Rc` or `Arc`.
+///
+/// ```
+/// use greenlet_core::{spawn, Queue};
+/// use std::rc::Rc;
+///
+/// let tasks = Rc::new(Queue::bounded(2));
+/// let worker = spawn({
+///     let tasks = tasks.clone();
+///     move || tasks.iter().collect::<Vec<u32>>() // until the shutdown
+/// });
+/// for task in 0..5 {
+///     tasks.put(task)?; // suspends while two are waiting
+/// }
+/// tasks.shutdown();
+/// assert_eq!(worker.get()?, [0, 1, 2, 3, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Queue<T> {
+    core: Core<T, VecDeque<T>>,
+}
+
+/// A stack to wait on: the item that was put last leaves first. gevent's `LifoQueue`; else as [`Queue`].
+///
+/// ```
+/// use greenlet_core::LifoQueue;
+///
+/// let stack = LifoQueue::unbounded();
+/// for item in [1, 2, 3] {
+///     stack.put(item)?;
+/// }
+/// assert_eq!(stack.get()?, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct LifoQueue<T> {
+    core: Core<T, Vec<T>>,
+}
+
+/// A queue whose greatest item leaves first; else as [`Queue`].
+///
+/// gevent's `PriorityQueue` gives the smallest first: wrap items in [`std::cmp::Reverse`] for that, as with
+/// [`BinaryHeap`]. Items are compared inside the queue's lock: an `Ord` that blocks would stop everybody.
+///
+/// ```
+/// use greenlet_core::PriorityQueue;
+/// use std::cmp::Reverse;
+///
+/// let urgent = PriorityQueue::unbounded();
+/// for (level, what) in [(2, "soon"), (1, "now"), (3, "later")] {
+///     urgent.put(Reverse((level, what)))?;
+/// }
+/// assert_eq!(urgent.get()?.0.1, "now");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct PriorityQueue<T: Ord> {
+    core: Core<T, BinaryHeap<T>>,
+}
+
+impl<T> Queue<T> {
+    /// A queue without a limit: putting never waits.
+    pub const fn unbounded() -> Queue<T> {
+        Queue { core: Core::new(VecDeque::new(), None) }
+    }
+
+    /// A queue for at most `capacity` items.
+    ///
+    /// # Panics
+    /// When `capacity` is 0: see [`Channel`] for a queue that holds nothing.
+    #[track_caller]
+    pub const fn bounded(capacity: usize) -> Queue<T> {
+        Queue { core: Core::new(VecDeque::new(), Some(at_least_one(capacity))) }
+    }
+}
+
+impl<T> LifoQueue<T> {
+    /// A stack without a limit: putting never waits.
+    pub const fn unbounded() -> LifoQueue<T> {
+        LifoQueue { core: Core::new(Vec::new(), None) }
+    }
+
+    /// A stack of at most `capacity` items.
+    ///
+    /// # Panics
+    /// When `capacity` is 0.
+    #[track_caller]
+    pub const fn bounded(capacity: usize) -> LifoQueue<T> {
+        LifoQueue { core: Core::new(Vec::new(), Some(at_least_one(capacity))) }
+    }
+}
+
+impl<T: Ord> PriorityQueue<T> {
+    /// A queue without a limit: putting never waits.
+    pub const fn unbounded() -> PriorityQueue<T> {
+        PriorityQueue { core: Core::new(BinaryHeap::new(), None) }
+    }
+
+    /// A queue for at most `capacity` items.
+    ///
+    /// # Panics
+    /// When `capacity` is 0.
+    #[track_caller]
+    pub const fn bounded(capacity: usize) -> PriorityQueue<T> {
+        PriorityQueue { core: Core::new(BinaryHeap::new(), Some(at_least_one(capacity))) }
+    }
+}
+
+#[track_caller]
+const fn at_least_one(capacity: usize) -> usize {
+    match NonZeroUsize::new(capacity) {
+        Some(capacity) => capacity.get(),
+        None => panic!("the capacity of a queue must be at least 1"),
+    }
+}
+
+/// What all queues can do.
+macro_rules! queue {
+    ($Queue:ident $(, $Bound:ident)?) => {
+        impl<T $(: $Bound)?> $Queue<T> {
+            /// Puts an item, waiting for room if the queue is full.
+            ///
+            /// # Errors
+            /// [`ShutDown`] with the item.
+            #[inline]
+            pub fn put(&self, item: T) -> Result<(), ShutDown<T>> {
+                let put = self.core.put(item, WhenFull::Wait(Deadline::Never));
+                put.map_err(|error| ShutDown(error.into_item()))
+            }
+
+            /// As [`put`](Self::put), waiting for at most `timeout`.
+            ///
+            /// # Errors
+            /// [`PutError`] with the item.
+            pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
+                self.core.put(item, WhenFull::Wait(Deadline::After(timeout)))
+            }
+
+            /// Puts an item if there is room now. Never suspends.
+            ///
+            /// # Errors
+            /// [`PutError`] with the item.
+            pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
+                self.core.put(item, WhenFull::Refuse)
+            }
+
+            /// Puts an item even if the queue is full, for what must not be refused: the queue holds more than its
+            /// capacity for a while. Never suspends.
+            ///
+            /// # Errors
+            /// [`ShutDown`] with the item.
+            pub fn force_put(&self, item: T) -> Result<(), ShutDown<T>> {
+                self.core.put(item, WhenFull::PutAnyway).map_err(|error| ShutDown(error.into_item()))
+            }
+
+            /// Takes an item, waiting for one if there is none.
+            ///
+            /// # Errors
+            /// [`ShutDown`] once the queue is shut down and empty.
+            #[inline(always)]
+            pub fn get(&self) -> Result<T, ShutDown> {
+                self.core.get(Some(Deadline::Never)).map_err(|_| ShutDown(()))
+            }
+
+            /// As [`get`](Self::get), waiting for at most `timeout`.
+            ///
+            /// # Errors
+            /// [`GetError::Empty`] when nothing came in time, [`GetError::ShutDown`] as `get`.
+            pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
+                self.core.get(Some(Deadline::After(timeout)))
+            }
+
+            /// Takes an item if there is one now. Never suspends.
+            ///
+            /// # Errors
+            /// [`GetError`].
+            pub fn try_get(&self) -> Result<T, GetError> {
+                self.core.get(None)
+            }
+
+            /// [Gets](Self::get) items until the queue is shut down and empty.
+            pub fn iter(&self) -> impl Iterator<Item = T> {
+                std::iter::from_fn(|| self.get().ok())
+            }
+
+            /// Takes no more items. What is there can still be got; then, and for those who wait now, getting fails.
+            /// Waiting putters get their items back.
+            pub fn shutdown(&self) {
+                self.core.shutdown();
+            }
+
+            /// [Shuts down](Self::shutdown), and drops what is there: it counts as [done](Self::task_done).
+            pub fn shutdown_now(&self) {
+                self.core.shutdown_now();
+            }
+
+            /// Whether it was shut down.
+            pub fn is_shut_down(&self) -> bool {
+                self.core.is_shut_down()
+            }
+
+            /// Declares one item, got earlier, to be done. See [`join`](Self::join).
+            ///
+            /// # Errors
+            /// [`TooManyDone`] when that was said for every item already.
+            pub fn task_done(&self) -> Result<(), TooManyDone> {
+                self.core.task_done().map_err(|_| TooManyDone)
+            }
+
+            /// Waits until every item that was put is [done](Self::task_done): gevent's `JoinableQueue`. Does not suspend if
+            /// nothing was put, or all is done.
+            pub fn join(&self) {
+                self.core.join(Deadline::Never);
+            }
+
+            /// As [`join`](Self::join), for at most `timeout`. True if all is done.
+            pub fn join_timeout(&self, timeout: Duration) -> bool {
+                self.core.join(Deadline::After(timeout))
+            }
+
+            /// How many items were put and are not yet done.
+            pub fn unfinished_tasks(&self) -> usize {
+                self.core.unfinished()
+            }
+
+            /// The number of items, those of waiting putters not counted: gevent's `qsize`.
+            pub fn len(&self) -> usize {
+                self.core.len()
+            }
+
+            /// Whether there is no item.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Whether a put would have to wait.
+            pub fn is_full(&self) -> bool {
+                self.core.is_full()
+            }
+
+            /// The limit, `None` if unbounded.
+            pub fn capacity(&self) -> Option<usize> {
+                self.core.capacity()
+            }
+        }
+
+        impl<T $(: $Bound)?> Default for $Queue<T> {
+            /// An unbounded queue.
+            fn default() -> $Queue<T> {
+                $Queue::unbounded()
+            }
+        }
+
+        impl<T $(: $Bound)?> fmt::Debug for $Queue<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($Queue))
+                    .field("len", &self.len())
+                    .field("capacity", &self.capacity())
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+queue!(Queue);
+queue!(LifoQueue);
+queue!(PriorityQueue, Ord);

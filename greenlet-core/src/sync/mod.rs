@@ -1,0 +1,1 @@
+//! Locks: gevent's semaphores, and std's locks in cooperative form.
