@@ -455,11 +455,12 @@ impl SourceTable {
 
     /// An event from the poller. Those of sources that were removed meanwhile are ignored.
     pub(crate) fn dispatch(&self, ready: Readiness) {
-        let source = match self.0.borrow().slots.get(ready.token.slot as usize) {
-            Some((generation, Some(source))) if *generation == ready.token.generation => source.clone(),
-            _ => return,
-        };
-        source.dispatch(ready);
+        // Borrowed meanwhile: waking somebody queues a greenlet, here or elsewhere, and comes back.
+        if let Some((generation, Some(source))) = self.0.borrow().slots.get(ready.token.slot as usize)
+            && *generation == ready.token.generation
+        {
+            source.dispatch(ready);
+        }
     }
 
     /// The hub ends. Those who wait through it from elsewhere look for another one.

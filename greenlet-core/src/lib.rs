@@ -48,6 +48,7 @@
 //! | [`Greenlet::link`], [`GreenletRef::link_to`], [`LinkedExited`] | links |
 //! | [`sleep()`], [`yield_now`], [`Timeout`], [`with_timeout`] | time |
 //! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | waiting for others |
+//! | [`greenlet_local!`] | a value for each greenlet |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 
@@ -64,6 +65,7 @@ mod hub;
 pub mod io;
 mod join;
 mod link;
+mod local;
 mod lock;
 pub mod pool;
 mod queue;
@@ -83,6 +85,7 @@ pub use greenlet::{Builder, Greenlet, GreenletRef, Interrupt, Kill, current, spa
 pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
 pub use join::{joinall, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
+pub use local::{LocalKey, NoGreenlet};
 pub use queue::{Channel, GetError, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, TooManyDone};
 pub use raise::{GreenletExit, Raised, catch, raise};
 pub use sleep::{sleep, yield_now};

@@ -17,7 +17,7 @@
 //! - **Closure.** It is dropped, or run, on the home thread. If the last count goes elsewhere before it ran, the
 //!   allocation is sent home first.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
@@ -27,6 +27,7 @@ use std::sync::{Arc, OnceLock};
 use crate::failure::{End, Failure};
 use crate::hub::{HubShared, Link, LinkKind, Worker};
 use crate::link::LinkEntry;
+use crate::local::Locals;
 use crate::lock::Lock;
 use crate::raise::Raised;
 use crate::report;
@@ -68,6 +69,8 @@ pub(crate) struct Local {
     /// Raises that have arrived and were not yet thrown, if any.
     raises: Cell<Option<Box<Raises>>>,
     pub(crate) has_raises: Cell<bool>,
+    /// Made when the greenlet first uses a greenlet-local.
+    locals: OnceCell<Box<Locals>>,
     /// Raises are discarded: a main greenlet that ends its hub.
     pub(crate) shielded: Cell<bool>,
     /// The thread's own stack: it has no worker, and suspends by running the loop.
@@ -264,6 +267,7 @@ impl Header {
                 worker: Cell::new(None),
                 raises: Cell::new(None),
                 has_raises: Cell::new(false),
+                locals: OnceCell::new(),
                 shielded: Cell::new(false),
                 is_main,
             },
@@ -470,6 +474,18 @@ impl Header {
 }
 
 impl Local {
+    pub(crate) fn locals(&self) -> &Locals {
+        self.locals.get_or_init(Box::default)
+    }
+
+    /// Drops the values of greenlet-locals, which may suspend.
+    #[inline]
+    pub(crate) fn drop_locals(&self) {
+        if let Some(locals) = self.locals.get() {
+            locals.drop_all();
+        }
+    }
+
     /// Whether a raise waits that may be thrown now, with this floor.
     pub(crate) fn can_raise(&self, floor: u32) -> bool {
         self.has_raises.get() && {

@@ -156,6 +156,7 @@ impl Hub {
         greenlet.local.phase.set(Phase::Ending);
         greenlet.local.clear_raises();
         self.panic_places.borrow_mut().retain(|(id, _)| *id != greenlet.id);
+        greenlet.local.drop_locals();
         let end = match end {
             End::Failed(failure) => {
                 report_failure(greenlet, &failure);

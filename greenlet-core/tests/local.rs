@@ -1,0 +1,131 @@
+//! Greenlet-locals.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use greenlet_core::{Event, NoGreenlet, current, greenlet_local, joinall, run, spawn, yield_now};
+
+greenlet_local! {
+    static NUMBER: Cell<u32> = Cell::new(7);
+    static LIST: RefCell<Vec<u32>> = RefCell::new(Vec::new());
+}
+
+#[test]
+fn each_greenlet_has_its_own_value() {
+    run(|| {
+        NUMBER.set(1);
+        let others: Vec<_> = (10..20)
+            .map(|n| {
+                spawn(move || {
+                    assert_eq!(NUMBER.get(), 7);
+                    NUMBER.set(n);
+                    LIST.with_borrow_mut(|list| list.push(n));
+                    yield_now();
+                    (NUMBER.get(), LIST.with_borrow(Clone::clone))
+                })
+            })
+            .collect();
+        joinall(&others);
+        for (n, other) in (10..).zip(&others) {
+            assert_eq!(other.value(), Some(&(n, vec![n])));
+        }
+        assert_eq!(NUMBER.get(), 1);
+        assert_eq!(LIST.with_borrow(Vec::len), 0);
+    });
+}
+
+struct Dropped(Rc<Cell<u32>>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        yield_now(); // a destructor may suspend
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+greenlet_local! {
+    static GUARD: RefCell<Option<Dropped>> = RefCell::new(None);
+}
+
+#[test]
+fn values_are_dropped_with_their_greenlet_before_the_end_is_known() {
+    run(|| {
+        let drops = Rc::new(Cell::new(0));
+        let returns = spawn({
+            let drops = drops.clone();
+            move || GUARD.with_borrow_mut(|guard| *guard = Some(Dropped(drops)))
+        });
+        returns.join();
+        assert_eq!(drops.get(), 1);
+        let killed = spawn({
+            let drops = drops.clone();
+            move || {
+                GUARD.with_borrow_mut(|guard| *guard = Some(Dropped(drops)));
+                Event::new().wait();
+            }
+        });
+        yield_now();
+        killed.kill();
+        assert_eq!(drops.get(), 2);
+    });
+}
+
+greenlet_local! {
+    static FIRST: Cell<u32> = Cell::new(SECOND.get() + 1);
+    static SECOND: Cell<u32> = { yield_now(); Cell::new(40) };
+}
+
+#[test]
+fn an_initializer_may_use_another_key_and_suspend() {
+    run(|| {
+        let both: Vec<_> = (0..2).map(|_| spawn(|| FIRST.get() + 1)).collect();
+        joinall(&both);
+        assert!(both.iter().all(|greenlet| greenlet.value() == Some(&42)));
+    });
+}
+
+#[test]
+fn a_reused_stack_does_not_bring_values_along() {
+    run(|| {
+        for _ in 0..10 {
+            let fresh = spawn(|| {
+                let first = NUMBER.get();
+                NUMBER.set(99);
+                first
+            });
+            assert_eq!(fresh.get().unwrap(), 7);
+        }
+    });
+}
+
+#[test]
+fn there_is_no_value_in_a_callback_of_the_loop() {
+    run(|| {
+        let seen = Rc::new(Cell::new(None));
+        let done = spawn(|| ());
+        done.rawlink({
+            let seen = seen.clone();
+            move |_| seen.set(Some(NUMBER.try_with(Cell::get)))
+        });
+        done.join();
+        while seen.get().is_none() {
+            yield_now();
+        }
+        assert_eq!(seen.get(), Some(Err(NoGreenlet)));
+    });
+}
+
+#[test]
+fn main_has_a_value_too() {
+    run(|| {
+        NUMBER.set(5);
+        let main = current();
+        spawn(move || {
+            assert!(!main.is_current());
+            assert_eq!(NUMBER.get(), 7);
+        })
+        .get()
+        .unwrap();
+        assert_eq!(NUMBER.get(), 5);
+    });
+}
