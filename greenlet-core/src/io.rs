@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::hub::{Context, Deadline, Hub, HubShared, Nanos, Readiness, Token, context};
+use crate::hub::{Context, Deadline, Hub, HubRef, Nanos, Readiness, Token, context};
 use crate::lock::Lock;
 use crate::wait::{WaitList, wait};
 
@@ -79,7 +79,7 @@ struct Side {
 
 #[derive(Debug)]
 struct Registration {
-    hub: Arc<HubShared>,
+    hub: HubRef,
     token: Token,
 }
 

@@ -10,13 +10,12 @@
 
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::failure::Failure;
 use crate::greenlet::raw::Header;
 use crate::greenlet::{Greenlet, GreenletRef};
-use crate::hub::{Callback, Hub, HubShared};
+use crate::hub::{Callback, Hub, HubRef, HubShared};
 use crate::raise::Raised;
 
 /// Raised in a greenlet that another one was linked to, when that one has ended.
@@ -60,7 +59,7 @@ impl LinkedExited {
 pub struct LinkId {
     id: u64,
     /// Where the callback is.
-    hub: Arc<HubShared>,
+    hub: HubRef,
 }
 
 impl fmt::Debug for LinkId {
@@ -111,7 +110,7 @@ pub(crate) struct LinkEntry {
 
 enum Receiver {
     /// The callback is kept by this hub, under the link's id.
-    Callback(Arc<HubShared>, Place),
+    Callback(HubRef, Place),
     Greenlet(GreenletRef),
 }
 

@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use super::Greenlet;
-use super::raw::{self, Spec, Start};
+use super::raw::{self, Start};
 use crate::hub::{self, Hub};
 use crate::stack::StackSize;
 
@@ -52,14 +52,13 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        Greenlet::from_header(raw::allocate(self.spec(), Start::Later, f))
-    }
-
-    #[track_caller]
-    fn spec(self) -> Spec {
-        let spec = hub::spec(Hub::current_hub().shared.clone(), Location::caller());
-        let stack_size = self.stack_size.unwrap_or(spec.stack_size);
-        Spec { name: self.name, stack_size, ..spec }
+        let mut spec = hub::spec(Hub::current_hub().shared.clone(), Location::caller());
+        spec.stack_size = self.stack_size.unwrap_or(spec.stack_size);
+        let greenlet = Greenlet::from_header(raw::allocate(spec, Start::Later, f));
+        if let Some(name) = self.name {
+            greenlet.header_ref().set_name(name);
+        }
+        greenlet
     }
 
     /// Makes the greenlet and starts it, as [`spawn`](crate::spawn).
@@ -69,6 +68,8 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        Greenlet::start_new(self.spec(), f)
+        let greenlet = self.build(f);
+        greenlet.start();
+        greenlet
     }
 }

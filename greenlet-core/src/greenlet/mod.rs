@@ -10,14 +10,13 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::Builder;
 pub use kill::{Interrupt, Kill};
 
 use crate::failure::{End, Failure, GreenletError};
-use crate::hub::{self, Deadline, Hub, HubShared, Nanos};
+use crate::hub::{self, Deadline, Hub, HubRef, Nanos};
 use crate::raise::{GreenletExit, Raised};
 use crate::wait::wait;
 use raw::{Header, Spec, Start};
@@ -106,7 +105,7 @@ impl<T: 'static> Greenlet<T> {
 
     #[inline]
     pub(crate) fn new_on<F: FnOnce() -> T + 'static>(
-        shared: Arc<HubShared>,
+        shared: HubRef,
         site: &'static Location<'static>,
         f: F,
     ) -> Greenlet<T> {

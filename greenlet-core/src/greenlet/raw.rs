@@ -21,11 +21,11 @@ use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, OnceLock};
 
 use crate::failure::{End, Failure};
-use crate::hub::{HubShared, Link, LinkKind, Worker};
+use crate::hub::{HubRef, HubShared, Link, LinkKind, Worker};
 use crate::link::LinkEntry;
 use crate::local::Locals;
 use crate::lock::Lock;
@@ -44,7 +44,7 @@ pub(crate) struct Header {
     handles: AtomicU32,
     refs: AtomicUsize,
     vtable: &'static VTable,
-    pub(crate) shared: Arc<HubShared>,
+    pub(crate) shared: HubRef,
     pub(crate) id: u64,
     pub(crate) site: &'static Location<'static>,
     name: OnceLock<Box<str>>,
@@ -197,10 +197,9 @@ impl<F: FnOnce() -> T, T> Table<F, T> {
 }
 
 pub(crate) struct Spec {
-    pub(crate) shared: Arc<HubShared>,
+    pub(crate) shared: HubRef,
     pub(crate) id: u64,
     pub(crate) site: &'static Location<'static>,
-    pub(crate) name: Option<Box<str>>,
     pub(crate) stack_size: StackSize,
 }
 
@@ -220,43 +219,35 @@ pub(crate) fn allocate<F: FnOnce() -> T, T>(spec: Spec, start: Start, closure: F
     // SAFETY: the fields of a fresh allocation.
     unsafe {
         (&raw mut (*allocation).body).write(UnsafeCell::new(Body { closure: ManuallyDrop::new(closure) }));
-        (&raw mut (*allocation).header).write(Header::new(spec, &Table::<F, T>::TABLE, false));
-        if start == Start::Claimed {
-            let header = &mut (*allocation).header;
-            *header.state.get_mut() = STARTED;
-            *header.refs.get_mut() = 2;
-        }
+        let (state, refs) = if start == Start::Claimed { (STARTED, 2) } else { (0, 1) };
+        (&raw mut (*allocation).header).write(Header::new(spec, &Table::<F, T>::TABLE, false, state, refs));
         NonNull::new_unchecked(allocation).cast()
     }
 }
 
 /// Makes the main greenlet of a hub: it runs already and counts for the hub only.
 pub(crate) fn allocate_main(spec: Spec) -> NonNull<Header> {
-    let mut header = Header::new(spec, &Table::<fn(), ()>::TABLE, true);
-    *header.state.get_mut() = NO_HANDLES | STARTED;
+    let header = Header::new(spec, &Table::<fn(), ()>::TABLE, true, NO_HANDLES | STARTED, 1);
     header.local.phase.set(Phase::Started);
+    header.set_name("main".into());
     let body = UnsafeCell::new(Body::<fn(), ()> { value: ManuallyDrop::new(()) });
     NonNull::from(Box::leak(Box::new(Allocation { header, body }))).cast()
 }
 
 impl Header {
     #[inline(always)]
-    fn new(spec: Spec, vtable: &'static VTable, is_main: bool) -> Header {
-        let name = OnceLock::new();
-        if let Some(given) = spec.name {
-            let _ = name.set(given);
-        }
+    fn new(spec: Spec, vtable: &'static VTable, is_main: bool, state: u8, refs: usize) -> Header {
         Header {
             link: Link::new(LinkKind::Greenlet),
             in_inbox: AtomicBool::new(false),
-            state: AtomicU8::new(0),
+            state: AtomicU8::new(state),
             handles: AtomicU32::new(1),
-            refs: AtomicUsize::new(1),
+            refs: AtomicUsize::new(refs),
             vtable,
             shared: spec.shared,
             id: spec.id,
             site: spec.site,
-            name,
+            name: OnceLock::new(),
             local: Local {
                 phase: Cell::new(Phase::New),
                 queued: Cell::new(false),
@@ -273,6 +264,11 @@ impl Header {
             },
             end: Lock::new(Ending { failure: None, waiters: WaitList::new(), links: Vec::new() }),
         }
+    }
+
+    /// Gives it a name, once.
+    pub(crate) fn set_name(&self, name: Box<str>) {
+        let _ = self.name.set(name);
     }
 
     /// The name given to it, if any.
@@ -409,7 +405,11 @@ impl Header {
         if header.handles.load(Ordering::Acquire) != 1 && header.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        let before = header.state.fetch_or(NO_HANDLES, Ordering::AcqRel);
+        // One that has ended decides nothing any more: no need to tell it.
+        let mut before = header.state.load(Ordering::Acquire);
+        if before & ENDED == 0 {
+            before = header.state.fetch_or(NO_HANDLES, Ordering::AcqRel);
+        }
         // SAFETY: this call set the second of the two bits, so the value is ours to drop; and the count goes last.
         unsafe {
             if before & VALUE != 0 {

@@ -237,5 +237,6 @@ impl Drop for Hub {
         self.finish(self.main, End::Exit);
         // SAFETY: the hub's count of main, not used any more.
         unsafe { Header::release(self.main) };
+        self.shared.close_account(self.credit.take());
     }
 }

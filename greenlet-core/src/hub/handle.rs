@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::Arc;
 
-use super::{Hub, HubShared};
+use super::{Hub, HubRef};
 use crate::greenlet::Greenlet;
 use crate::stack::StackStats;
 
@@ -13,7 +12,7 @@ use crate::stack::StackStats;
 /// Cheap to clone. It does not keep the hub alive.
 #[derive(Clone)]
 pub struct HubHandle {
-    shared: Arc<HubShared>,
+    shared: HubRef,
 }
 
 /// The hub that a [`HubHandle`] refers to has ended with its thread.

@@ -19,6 +19,7 @@
 
 mod clock;
 mod config;
+mod counted;
 mod drain;
 mod handle;
 mod inbox;
@@ -38,11 +39,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use clock::{Deadline, Nanos};
 pub use config::Config;
+pub(crate) use counted::HubRef;
 pub use drain::run;
 pub use handle::{HubGone, HubHandle};
 pub(crate) use inbox::{Link, LinkKind};
@@ -68,7 +69,9 @@ use turn::POLL_INTERVAL;
 /// There is nothing to start: the first [`spawn`](crate::spawn), socket or timeout of a thread makes its hub. This type
 /// offers what concerns the hub itself.
 pub struct Hub {
-    pub(crate) shared: Arc<HubShared>,
+    pub(crate) shared: HubRef,
+    /// See `counted`.
+    credit: Cell<usize>,
     current: Cell<Option<NonNull<Header>>>,
     main: NonNull<Header>,
     ready: ReadyQueue,
@@ -214,13 +217,11 @@ impl Hub {
         overflow::install(panics::describe_current);
         overflow::prepare_thread();
         panics::install_hook();
-        let shared = Arc::new(HubShared::new(config.stack_size)?);
-        let main = raw::allocate_main(Spec {
-            name: Some("main".into()),
-            ..spec(shared.clone(), Location::caller())
-        });
+        let shared = HubRef::new(HubShared::new(config.stack_size)?);
+        let main = raw::allocate_main(spec(shared.clone(), Location::caller()));
         let hub = Box::new(Hub {
             shared,
+            credit: Cell::new(0),
             current: Cell::new(Some(main)),
             main,
             ready: ReadyQueue::new(),
@@ -267,9 +268,9 @@ impl Hub {
 
 /// What a greenlet of that hub is made from.
 #[inline]
-pub(crate) fn spec(shared: Arc<HubShared>, site: &'static Location<'static>) -> Spec {
+pub(crate) fn spec(shared: HubRef, site: &'static Location<'static>) -> Spec {
     let stack_size = shared.stack_size;
-    Spec { shared, id: next_id(), site, name: None, stack_size }
+    Spec { shared, id: next_id(), site, stack_size }
 }
 
 impl fmt::Debug for Hub {

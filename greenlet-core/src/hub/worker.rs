@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use corosensei::stack::{Stack, StackPointer};
@@ -65,6 +64,16 @@ unsafe impl Stack for WorkerStack {
     }
 }
 
+/// `finish` contains all code that is not ours. If it unwound all the same, that would go on into the loop.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("greenlet: the end of a greenlet panicked; this is a bug of greenlet-core. Aborting.");
+        std::process::abort();
+    }
+}
+
 impl Worker {
     /// Puts a worker on a stack.
     pub(crate) fn new(slot: StackSlot, size: StackSize) -> NonNull<Worker> {
@@ -80,14 +89,9 @@ impl Worker {
                 let end = unsafe { Header::run(greenlet) };
                 // Spans that it entered and never left end with it.
                 drop(Spans::leave());
-                let finish = AssertUnwindSafe(|| Hub::current_hub().finish(greenlet, end));
-                if catch_unwind(finish).is_err() {
-                    // `finish` contains all code that is not ours. Going on would unwind into the loop.
-                    eprintln!(
-                        "greenlet: the end of a greenlet panicked; this is a bug of greenlet-core. Aborting."
-                    );
-                    std::process::abort();
-                }
+                let bomb = AbortOnUnwind;
+                Hub::current_hub().finish(greenlet, end);
+                std::mem::forget(bomb);
                 worker.job.set(None);
                 yielder.suspend(());
             }
