@@ -1,6 +1,7 @@
 //! The trait, and the loop that runs it.
 
 use std::cell::Cell;
+use std::panic::Location;
 use std::sync::Arc;
 
 use greenlet_core::{
@@ -14,8 +15,9 @@ use crate::exit::{Exit, InitError};
 
 /// State, messages, and what to do with them.
 ///
-/// An actor handles one message at a time, and lets the others of its hub run after 64 of them even if it need not wait. Handlers may block on anything cooperative (sleep, ask another actor, read a
-/// socket): only this actor waits. A panic in a handler ends the actor and nobody else, except those linked to it.
+/// An actor handles one message at a time. Handlers may block on anything cooperative (sleep, ask another actor, read a
+/// socket): only this actor waits. An actor that always finds a message lets the others of its hub run after 64 of them. A
+/// panic in a handler ends the actor and nobody else, except those linked to it.
 ///
 /// ```
 /// use greenlet_actor::{Actor, Context, Exit, Reply};
@@ -75,7 +77,8 @@ pub trait Actor: Sized + 'static {
         if exit.is_normal() { Ok(()) } else { Err(exit) }
     }
 
-    /// Called once at the end, whatever the reason, except after a kill and a failed [`init`](Actor::init). It may block
+    /// Called once at the end, whatever the reason, except after a kill (of the actor or its greenlet, and by the end of
+    /// [`run`](greenlet_core::run)) and a failed [`init`](Actor::init). It may block
     /// cooperatively. Then the actor is dropped.
     fn terminate(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
         let _ = (exit, ctx);
@@ -141,6 +144,12 @@ impl ActorBuilder {
     /// When spawning, if `messages` is 0.
     pub fn capacity(mut self, messages: usize) -> ActorBuilder {
         self.capacity = Some(messages);
+        self
+    }
+
+    /// The place shown as where it was spawned, instead of the call that spawns it.
+    pub(crate) fn spawn_site(mut self, site: &'static Location<'static>) -> ActorBuilder {
+        self.greenlet = self.greenlet.spawn_site(site);
         self
     }
 
@@ -257,7 +266,11 @@ impl<M: Send + 'static> Drop for LastRites<M> {
 fn live<A: Actor>(mut actor: A, mut ctx: Context<A>, last_rites: LastRites<A::Message>) {
     let cell = last_rites.cell.clone();
     let life = &cell.life;
-    let init = attempt(|| actor.init(&mut ctx));
+    let init = match life.stop() {
+        // Killed, or ended by a signal, before its first turn.
+        Some(stop) if stop.force > Force::Graceful => Ok(Err(stop.exit)),
+        _ => attempt(|| actor.init(&mut ctx)),
+    };
     let initialized = matches!(init, Ok(Ok(())));
     let mut step_result = settle(life, init);
     if initialized {
@@ -334,7 +347,12 @@ fn settle(life: &Life, step: Result<Result<(), Exit>, GreenletError>) -> Result<
         Ok(result) => result,
         Err(GreenletError::Failed(failure)) => Err(Exit::Failed(failure)),
         // Raised by somebody who has the greenlet, or by the handler: either way it is a kill.
-        Err(_) => Err(Exit::Killed),
+        Err(_) => {
+            if life.stop().is_none_or(|stop| stop.force == Force::Graceful) {
+                life.request_stop(Force::Kill, Exit::Killed);
+            }
+            Err(Exit::Killed)
+        }
     };
     match life.stop() {
         Some(stop) if stop.force > Force::Graceful || own.is_ok() => Err(stop.exit),

@@ -91,12 +91,12 @@ impl<M: Send + 'static> ActorRef<M> {
 
     /// Sends a message. Does not wait, unless the mailbox is bounded and full: then it suspends until there is room.
     ///
-    /// Messages of one sender arrive in the order in which they were sent.
+    /// Messages of one sender arrive in the order in which they were sent. An actor that sends to itself never waits:
+    /// nobody else would make room.
     ///
     /// # Errors
     /// [`SendError`] with the message when the actor has ended. A message that was accepted may still not be handled, if
     /// the actor ends first.
-    /// An actor that sends to itself never waits: nobody else would make room.
     #[inline]
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
         let mailbox = &self.cell.mailbox;
@@ -132,7 +132,7 @@ impl<M: Send + 'static> ActorRef<M> {
         self.greenlet().is_current()
     }
 
-    /// The number of items in the mailbox: messages, and trapped exits.
+    /// The number of items in the mailbox: messages, trapped exits, and now and then a wake-up.
     pub fn mailbox_len(&self) -> usize {
         self.cell.mailbox.len()
     }
@@ -179,16 +179,21 @@ macro_rules! lifecycle {
         /// Like any kill it reaches the actor where it suspends. A handler that catches it (`catch`) goes on to its end, and
         /// then the actor ends all the same; one that never returns is never gone.
         ///
-        /// Called by the actor itself, it does not return.
+        /// Called by the actor itself, it does not return, unless in a destructor that an unwinding runs: then the actor
+        /// ends with that.
         pub fn kill(&self) {
             self.cell.life().request_stop(Force::Kill, Exit::Killed);
-            if self.greenlet().is_current() {
+            if !self.greenlet().is_current() {
+                self.greenlet().join();
+            } else if !greenlet_core::is_unwinding() {
                 greenlet_core::raise(greenlet_core::GreenletExit);
             }
-            self.greenlet().join();
         }
 
         /// Waits until the actor has ended, and returns why.
+        ///
+        /// # Panics
+        /// When an actor joins itself: it would wait for ever.
         pub fn join(&self) -> Exit {
             self.greenlet().join();
             self.exit().unwrap_or(Exit::Killed)
@@ -258,16 +263,22 @@ impl Any for Arc<dyn AnyCell> {
     }
 }
 
+/// Tells `to` that it is linked with `dead`.
+fn no_proc(to: &AnyActor, dead: &AnyActor) {
+    tracing::error!(target: "greenlet", actor = %to, %dead, "linked to an actor that has ended");
+    cell::exit_signal(to.cell(), dead.id(), Exit::NoProc);
+}
+
 fn link(a: AnyActor, b: AnyActor) {
     if a.id() == b.id() {
         return;
     }
     if !a.cell().life().add_link(b.cell.clone(), Direction::Both) {
-        return cell::exit_signal(b.cell(), a.id(), Exit::NoProc);
+        return no_proc(&b, &a);
     }
     if !b.cell().life().add_link(a.cell.clone(), Direction::Both) {
         a.cell().life().remove_link(b.id());
-        return cell::exit_signal(a.cell(), b.id(), Exit::NoProc);
+        return no_proc(&a, &b);
     }
     if a.exit().is_some() {
         // It ended between the two, on another thread, and told `b`.

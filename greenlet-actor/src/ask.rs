@@ -44,7 +44,8 @@ pub enum AskError {
     /// The actor has ended, before the question or before the answer.
     #[error("the actor has ended: {0}")]
     Ended(Exit),
-    /// It dropped the reply without answering.
+    /// The reply was dropped without an answer, by an actor that goes on, or by a handler that is about to fail: when it
+    /// drops the reply, nobody knows yet.
     #[error("the actor did not answer")]
     NoReply,
     /// The time was over. An answer that comes later is dropped.

@@ -33,8 +33,7 @@ impl Exit {
     pub(crate) fn into_failure(self) -> Option<Failure> {
         match self {
             Exit::Failed(failure) => Some(failure),
-            Exit::NoProc => Some(Failure::new(NoProc)),
-            Exit::Normal | Exit::Shutdown | Exit::Killed => None,
+            Exit::NoProc | Exit::Normal | Exit::Shutdown | Exit::Killed => None,
         }
     }
 
@@ -56,10 +55,6 @@ impl Exit {
         }
     }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("linked to an actor that does not exist")]
-struct NoProc;
 
 /// [`start`](crate::Actor::start) failed: the actor ended before it had started.
 ///

@@ -87,7 +87,7 @@ pub use join::{joinall, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
 pub use local::{LocalKey, NoGreenlet};
 pub use queue::{Channel, GetError, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, TooManyDone};
-pub use raise::{GreenletExit, Raised, catch, raise};
+pub use raise::{GreenletExit, Raised, catch, is_unwinding, raise};
 pub use sleep::{sleep, yield_now};
 pub use stack::{GuardMode, StackError, StackSize, StackSizeError, StackStats};
 pub use timeout::{TimedOut, Timeout, with_timeout};

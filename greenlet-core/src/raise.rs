@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::hub;
+use crate::hub::{self, Context};
 
 /// Ends a greenlet without failure: what [`kill`](crate::GreenletRef::kill) raises by default.
 ///
@@ -146,6 +146,17 @@ pub fn raise(error: impl Error + Send + Sync + 'static) -> ! {
 /// ```
 pub fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Raised> {
     catch_if(|_| true, f)
+}
+
+/// Whether the current greenlet is unwinding, from a raise or a panic: it runs a destructor on the way.
+///
+/// `std::thread::panicking` speaks of the thread: it is true for all of its greenlets while one is suspended in a
+/// destructor. Outside of greenlets the two are the same.
+pub fn is_unwinding() -> bool {
+    match hub::context() {
+        Context::Greenlet(hub, current) => hub.is_unwinding(current),
+        Context::Loop | Context::Thread => std::thread::panicking(),
+    }
 }
 
 /// Catches the raises that `wanted` accepts; others, and panics, pass.

@@ -6,7 +6,7 @@ mod spec;
 use std::any::Any;
 use std::time::{Duration, Instant};
 
-use greenlet_core::{GreenletError, attempt, catch};
+use greenlet_core::{GreenletError, GreenletExit, attempt, catch, raise};
 pub use spec::{ChildKind, ChildSpec, Restart, Shutdown, supervisor, worker};
 
 use crate::actor::{Actor, ActorBuilder};
@@ -184,6 +184,11 @@ impl SupervisorRef {
         typed.downcast().ok().map(|actor: Box<ActorRef<M>>| *actor)
     }
 
+    /// The child with this id, if it runs and is a supervisor.
+    pub fn supervisor(&self, id: &str) -> Option<SupervisorRef> {
+        self.child(id).map(|actor| SupervisorRef { actor })
+    }
+
     /// Stops the children in reverse order, then the supervisor, and waits for that. Returns the reason of its exit.
     pub fn shutdown(&self) -> Exit {
         self.actor.send_exit(Exit::Shutdown);
@@ -284,7 +289,7 @@ impl Actor for Supervising {
             }
             Restart::Permanent | Restart::Transient => {
                 tracing::warn!(
-                    target: "greenlet::supervisor", supervisor = %ctx.me(), child = %id, "ended: {exit}; restarting"
+                    target: "greenlet::supervisor", supervisor = %ctx.me(), child = %id, "ended: {exit}"
                 );
                 self.restart(at, ctx)
             }
@@ -305,6 +310,7 @@ impl Supervising {
             return Err(Exit::Shutdown);
         }
         let child = &mut self.children[at];
+        tracing::info!(target: "greenlet::supervisor", supervisor = %ctx.me(), child = %child.spec.id, "restarting");
         child.state = ChildState::Restarting;
         if let Err(exit) = child.start(&ctx.me().any_cell()) {
             let id = child.spec.id.clone();
@@ -349,10 +355,12 @@ impl Child {
     /// Starts it and waits for its `init`.
     fn start(&mut self, me: &AnyActor) -> Result<(), Exit> {
         // What the user's closure does wrong is a failed start, like a failed `init`.
-        let (made, start) = attempt(|| (self.spec.make)(me)).map_err(|error| match error {
-            GreenletError::Failed(failure) => Exit::Failed(failure),
-            _ => Exit::Killed,
-        })?;
+        let (made, start) = match attempt(|| (self.spec.make)(me)) {
+            Ok(made) => made,
+            Err(GreenletError::Failed(failure)) => return Err(Exit::Failed(failure)),
+            // The supervisor itself was killed.
+            Err(_) => raise(GreenletExit),
+        };
         self.made = Some(made);
         match start() {
             Ok(()) => {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::Location;
 use std::time::Duration;
 
 use super::Supervisor;
@@ -70,35 +71,37 @@ pub struct ChildSpec {
 ///
 /// By default it is permanent, and has 5 seconds to shut down. What may fail belongs into [`Actor::init`], which must not
 /// query its own supervisor: that waits for `init`.
+#[track_caller]
 pub fn worker<A: Actor>(id: impl Into<String>, mut make: impl FnMut() -> A + 'static) -> ChildSpec {
     let id = id.into();
-    let name = id.clone();
+    let builder = ActorBuilder::new().name(id.as_str()).spawn_site(Location::caller());
     ChildSpec {
         id,
         restart: Restart::Permanent,
         shutdown: Shutdown::Timeout(Duration::from_secs(5)),
         kind: ChildKind::Worker,
-        make: Box::new(move |parent| linked(&name, make(), parent)),
+        make: Box::new(move |parent| linked(builder.clone(), make(), parent)),
     }
 }
 
 /// A child that is a supervisor, made anew by `make` for each start.
 ///
 /// By default it is permanent, and has all the time that it needs to stop its own children.
+#[track_caller]
 pub fn supervisor(id: impl Into<String>, mut make: impl FnMut() -> Supervisor + 'static) -> ChildSpec {
     let id = id.into();
-    let name = id.clone();
+    let builder = ActorBuilder::new().name(id.as_str()).spawn_site(Location::caller());
     ChildSpec {
         id,
         restart: Restart::Permanent,
         shutdown: Shutdown::Infinity,
         kind: ChildKind::Supervisor,
-        make: Box::new(move |parent| linked(&name, make().into_actor(), parent)),
+        make: Box::new(move |parent| linked(builder.clone(), make().into_actor(), parent)),
     }
 }
 
-fn linked<A: Actor>(name: &str, actor: A, parent: &AnyActor) -> (Made, Start) {
-    let new = ActorBuilder::new().name(name).link(parent).make(actor);
+fn linked<A: Actor>(builder: ActorBuilder, actor: A, parent: &AnyActor) -> (Made, Start) {
+    let new = builder.link(parent).make(actor);
     new.set_parent(parent);
     let (any, typed) = (new.actor.any_cell(), new.actor.clone());
     let made = Made { actor: any.clone(), typed: Box::new(move || Box::new(typed.clone())) };

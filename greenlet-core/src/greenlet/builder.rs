@@ -25,6 +25,7 @@ use crate::stack::StackSize;
 pub struct Builder {
     name: Option<Box<str>>,
     stack_size: Option<StackSize>,
+    site: Option<&'static Location<'static>>,
 }
 
 impl Builder {
@@ -45,6 +46,13 @@ impl Builder {
         self
     }
 
+    /// The place shown as where it was spawned, for those who spawn on behalf of others. By default it is the call of
+    /// [`spawn`](Builder::spawn) or [`build`](Builder::build).
+    pub fn spawn_site(mut self, site: &'static Location<'static>) -> Builder {
+        self.site = Some(site);
+        self
+    }
+
     /// Makes the greenlet without starting it.
     #[track_caller]
     pub fn build<F, T>(self, f: F) -> Greenlet<T>
@@ -52,7 +60,7 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let mut spec = hub::spec(Hub::current_hub().shared.clone(), Location::caller());
+        let mut spec = hub::spec(Hub::current_hub().shared.clone(), self.site.unwrap_or(Location::caller()));
         spec.stack_size = self.stack_size.unwrap_or(spec.stack_size);
         let greenlet = Greenlet::from_header(raw::allocate(spec, Start::Later, f));
         if let Some(name) = self.name {

@@ -37,6 +37,14 @@ impl Kill {
         Kill { raised: Raised::new(error), wait: Wait::Until(Deadline::Never) }
     }
 
+    /// How long to wait; `None`: not at all.
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        match self.wait {
+            Wait::No => None,
+            Wait::Until(deadline) => Some(deadline),
+        }
+    }
+
     /// Does not wait for the end.
     pub fn no_wait(mut self) -> Kill {
         self.wait = Wait::No;
