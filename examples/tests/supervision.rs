@@ -32,8 +32,9 @@ fn failures_are_restarted_and_escalate_until_the_top_gives_up() {
     assert_eq!(lines(&log, &["ERROR failed: the fuse is out of order"]).len(), 4);
     for machine in ["drill", "press", "crane", "fuse"] {
         assert_eq!(lines(&log, &["INFO", machine, "starts"]).len(), 4, "{log}");
-        let restarting = format!("child={machine}");
-        assert!(!lines(&log, &["WARN", "restarting", "supervisor=factory", &restarting]).is_empty(), "{log}");
+        let child = format!("child={machine}");
+        assert!(!lines(&log, &["WARN ended: ", "supervisor=factory", &child]).is_empty(), "{log}");
+        assert!(!lines(&log, &["INFO restarting", "supervisor=factory", &child]).is_empty(), "{log}");
     }
     assert!(!lines(&log, &["WARN ended: shutdown", "supervisor=top", "child=factory"]).is_empty(), "{log}");
     assert_eq!(lines(&log, &["ERROR too many restarts; giving up", "supervisor=factory"]).len(), 2);

@@ -7,10 +7,11 @@
 //! and you will see a log on stderr; this is some of it (shortened):
 //!
 //!     0.200s ERROR failed: panicked at examples/src/bin/supervision.rs:141:17: the drill is broken greenlet=drill
-//!     0.200s  WARN ended: panicked at [...]; restarting supervisor=factory child=drill
+//!     0.200s  WARN ended: panicked at [...] supervisor=factory child=drill
+//!     0.200s  INFO restarting supervisor=factory child=drill
 //!     0.200s  INFO drill starts
 //!     1.001s ERROR too many restarts; giving up supervisor=factory
-//!     1.001s  WARN ended: shutdown; restarting supervisor=top child=factory
+//!     1.001s  WARN ended: shutdown supervisor=top child=factory
 //!     2.002s ERROR too many restarts; giving up supervisor=top
 //!
 //! and after two seconds, on stdout,
