@@ -46,8 +46,7 @@ fn two_people_talk_through_netcat() {
     if !has_netcat() {
         return;
     }
-    let (_server, _stdin, mut announced) =
-        start(Command::new(env!("CARGO_BIN_EXE_chat")).arg("127.0.0.1:0"));
+    let (_server, _stdin, mut announced) = start(Command::new(env!("CARGO_BIN_EXE_chat")).arg("127.0.0.1:0"));
     let mut line = String::new();
     announced.read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("listening on ").expect("it says where it listens");
