@@ -48,6 +48,8 @@
 //! | [`Greenlet::link`], [`GreenletRef::link_to`], [`LinkedExited`] | links |
 //! | [`sleep()`], [`yield_now`], [`Timeout`], [`with_timeout`] | time |
 //! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | waiting for others |
+//! | [`sync`] | semaphores, and std's locks in cooperative form |
+//! | [`pool`] | groups, bounded pools, mapping over them, and threads for what blocks |
 //! | [`greenlet_local!`] | a value for each greenlet |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |

@@ -178,6 +178,9 @@ pub(crate) struct TimedOut<P>(pub(crate) P);
 
 /// Waits in the list that `list` finds under the lock, until notified. Greenlets suspend, threads without a hub park.
 ///
+/// `list` is called once, to link the node, and once more only if the node is taken out without having been notified: a
+/// primitive may keep count of its waiters there (`Barrier` does).
+///
 /// A raise unwinds from here, unless the node has won (module docs).
 #[inline(always)]
 pub(crate) fn wait<I, P>(

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use greenlet_core::yield_now;
+use std::rc::Rc;
+
+use greenlet_core::{Greenlet, Kill, spawn, yield_now};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer};
 
@@ -264,4 +266,15 @@ where
         };
         self.0.lock().unwrap().push(seen);
     }
+}
+
+/// Spawns `f` with a handle of what is shared.
+pub fn with<S: 'static, R: 'static>(shared: &Rc<S>, f: impl FnOnce(&S) -> R + 'static) -> Greenlet<R> {
+    let shared = shared.clone();
+    spawn(move || f(&shared))
+}
+
+/// A kill that does not wait.
+pub fn no_wait() -> Kill {
+    Kill::default().no_wait()
 }
