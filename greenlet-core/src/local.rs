@@ -66,7 +66,8 @@ pub struct NoGreenlet;
 #[derive(Default)]
 pub(crate) struct Locals(RefCell<HashMap<usize, Rc<dyn Any>>>);
 
-/// Values may be made while others are dropped; after so many rounds they are left.
+/// Values may be made while others are dropped; what is there after so many rounds is leaked: it must not be dropped later, on
+/// whatever thread the greenlet's last handle goes.
 const DROP_ROUNDS: usize = 8;
 
 impl Locals {
@@ -83,6 +84,7 @@ impl Locals {
                 }
             }
         }
+        std::mem::forget(self.0.take());
     }
 }
 

@@ -5,6 +5,12 @@
 //! closed. What is not caught ends the greenlet, and is found in [`Failure::raised`](crate::Failure::raised), unless it
 //! is [`GreenletExit`], which is an ordinary end.
 //!
+//! To std, though, it is an unwinding like a panic's: a `std::sync::Mutex` that a killed greenlet holds is poisoned, and a
+//! destructor that itself panics or raises meanwhile aborts the process. While a greenlet is suspended in a destructor
+//! that an unwinding runs, `std::thread::panicking()` is true for all greenlets of its thread; [`is_unwinding`] tells them
+//! apart. What is raised on a thread's own stack and not caught there unwinds the thread, in silence unless
+//! [`run`](crate::run) is around it.
+//!
 //! gevent raises exceptions inside the victim; this is the same with Rust's means. Catching is explicit:
 //! [`catch`] for everything, [`with_timeout`](crate::with_timeout) for one's own timeout. `std::panic::catch_unwind`
 //! catches raises too (the payload is a [`Raised`]), as a bare `except:` would.

@@ -12,6 +12,7 @@ use crate::failure::End;
 use crate::greenlet::raw::{Header, Phase};
 use crate::greenlet::{GreenletRef, Kill};
 
+use crate::raise::{GreenletExit, Raised};
 use crate::report;
 use crate::sleep::{sleep, yield_now};
 
@@ -28,11 +29,17 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// stacks may hold references to the thread's `thread_local!`s. If it does all the same, the process is aborted with
 /// a list of them. [`Hub::thread`] does this by itself.
 ///
+/// A greenlet that catches every kill cannot be ended: it is reported, and left to the rule above.
+///
 /// In the process's first thread it is optional: when `main` returns, the remaining greenlets end with the process,
 /// without running their destructors, as gevent does.
 ///
+/// Destructors of `thread_local!`s run after all this. They must not wait for anything: that is a panic there, which aborts
+/// the process.
+///
 /// # Panics
-/// When called inside a greenlet, and when `f` panics.
+/// When called inside a greenlet, and when `f` panics. What is raised in `f` and not caught (by a kill of the main greenlet, a
+/// [`Timeout`](crate::Timeout), a link) unwinds like a panic; it is reported through `tracing`, since no panic hook runs.
 ///
 /// ```
 /// use greenlet_core::{run, sleep, spawn};
@@ -55,6 +62,12 @@ pub fn run<R>(f: impl FnOnce() -> R) -> R {
         "`run` belongs to the thread's own stack, not inside a greenlet"
     );
     let result = catch_unwind(AssertUnwindSafe(f));
+    if let Err(payload) = &result
+        && let Some(raised) = payload.downcast_ref::<Raised>()
+    {
+        // No panic hook has run for it, so nobody has heard of it yet.
+        report::error(format_args!("the main greenlet of hub {} failed: {raised}", hub.shared.id));
+    }
     hub.drain();
     result.unwrap_or_else(|payload| resume_unwind(payload))
 }
@@ -107,6 +120,8 @@ impl Hub {
         main.clear_raises();
         let mut wait = Duration::from_millis(1);
         for _ in 0..KILLS {
+            // What other threads asked for before is done first.
+            self.take_arrivals();
             let live = self.live_greenlets();
             for greenlet in &live {
                 greenlet.kill_with(Kill::default().no_wait());
@@ -144,11 +159,9 @@ impl Drop for Owner {
     fn drop(&mut self) {
         // SAFETY: ours until freed below.
         let hub = unsafe { &*self.0 };
+        hub.thread_ends();
         if hub.has_started_greenlets() {
-            if is_first_thread() {
-                return; // the process ends, and they with it
-            }
-            exit_with_live_greenlets(hub);
+            return; // of the process's first thread: the process ends, and they with it
         }
         hub.cancel_the_rest();
         if hub.has_started_greenlets() {
@@ -160,14 +173,49 @@ impl Drop for Owner {
     }
 }
 
+/// Puts `Hub::thread_ends` before the destructors of all thread-locals that were used so far: destructors run in the reverse
+/// order of registration, and whatever a suspended greenlet refers to has been registered before this.
+///
+/// Thread-locals that are first used later come before it again, so the hub calls this again and again, but ever more rarely:
+/// each call costs a few bytes until the thread ends.
+pub(super) fn watch_thread_end() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::ffi::{c_int, c_void};
+
+        unsafe extern "C" {
+            // glibc's registration of a destructor for the calling thread, which std uses too.
+            fn __cxa_thread_atexit_impl(
+                destructor: extern "C" fn(*mut c_void),
+                object: *mut c_void,
+                dso: *mut c_void,
+            ) -> c_int;
+            static __dso_handle: u8;
+        }
+
+        extern "C" fn ends(_: *mut c_void) {
+            if let Some(hub) = Hub::try_current() {
+                hub.thread_ends();
+            }
+        }
+
+        // SAFETY: the function has the signature that glibc documents, takes no object, and lives in this library, which is
+        // what the handle names. Out of memory it returns an error, and the rule holds as far as without it.
+        unsafe {
+            __cxa_thread_atexit_impl(ends, ptr::null_mut(), (&raw const __dso_handle).cast_mut().cast());
+        }
+    }
+}
+
 /// The documented thread-exit rule: going on would leave stacks that refer to dead thread-locals.
 fn exit_with_live_greenlets(hub: &Hub) -> ! {
-    eprintln!("greenlet: a thread ended while its greenlets were alive:");
+    eprintln!("greenlet: a thread ended while these greenlets were alive:");
     for greenlet in hub.live_greenlets() {
         eprintln!("    {greenlet}, spawned at {}", greenlet.spawn_site());
     }
     eprintln!(
-        "greenlet: join or kill them first, or put `greenlet_core::run` around the thread's function. Aborting."
+        "greenlet: join or kill them first, or put `greenlet_core::run` around the thread's function; those that catch \
+         every kill survive that too. Aborting."
     );
     std::process::abort();
 }
@@ -183,6 +231,14 @@ fn is_first_thread() -> bool {
 }
 
 impl Hub {
+    /// The thread ends: from now on nothing is resumed on it, since stacks may refer to thread-locals that are gone.
+    fn thread_ends(&self) {
+        self.current.set(None);
+        if self.has_started_greenlets() && !is_first_thread() {
+            exit_with_live_greenlets(self);
+        }
+    }
+
     fn has_started_greenlets(&self) -> bool {
         // SAFETY: live greenlets are held by the hub.
         self.live.borrow().iter().any(|header| unsafe { header.as_ref() }.local.worker.get().is_some())
@@ -190,8 +246,6 @@ impl Hub {
 
     /// Ends what never ran: greenlets in the queue, in timers and in the inbox; drops callbacks.
     fn cancel_the_rest(&self) {
-        // Destructors that run from here must not suspend: nobody would resume them.
-        self.current.set(None);
         for arrival in self.shared.close() {
             match arrival {
                 Arrival::Greenlet(header) => self.greenlet_arrived(header),
@@ -216,7 +270,7 @@ impl Hub {
                 let local = unsafe { &header.as_ref().local };
                 local.queued.set(false);
                 match local.phase.get() {
-                    Phase::New => self.cancel(header, crate::Raised::new(crate::GreenletExit)),
+                    Phase::New => self.cancel(header, Raised::new(GreenletExit)),
                     // SAFETY: the hub's count, left to this entry by `let_go`.
                     Phase::Ended => unsafe { Header::release(header) },
                     Phase::Started | Phase::Ending => {}

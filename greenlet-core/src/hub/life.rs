@@ -80,6 +80,8 @@ impl Hub {
         }
         match local.phase.get() {
             Phase::Ending | Phase::Ended => {}
+            // The hub ends: no other greenlet will run.
+            Phase::New if self.shared.is_closed() => self.cancel(header, raised),
             Phase::New => {
                 // Its closure is dropped on a stack, where a destructor may suspend.
                 local.phase.set(Phase::Ending);

@@ -87,6 +87,8 @@ pub struct Hub {
     live: RefCell<Vec<NonNull<Header>>>,
     /// Callbacks of links that were made on this thread.
     link_callbacks: RefCell<HashMap<u64, Callback>>,
+    /// How often main has waited; see `drain::watch_thread_end`.
+    waits_of_main: Cell<u64>,
     /// Operations in a row that may not have waited; see `Hub::take_part`.
     streak: Cell<u32>,
     /// Greenlets (main included) that are suspended while they unwind.
@@ -120,7 +122,7 @@ pub(crate) enum Resume {
 /// Who is asking to block.
 pub(crate) enum Context<'a> {
     Greenlet(&'a Hub, NonNull<Header>),
-    /// A callback of the loop: it must not block.
+    /// A callback of the loop, or a destructor at the end of the thread: it must not block.
     Loop,
     /// A thread without a hub, or a panic hook: the thread itself blocks.
     Thread,
@@ -168,7 +170,8 @@ pub(crate) fn context<'a>() -> Context<'a> {
 #[track_caller]
 pub(crate) fn blocked_in_loop() -> ! {
     panic!(
-        "a callback of the hub's loop must not block: spawn a greenlet there, or use `link` instead of `rawlink`"
+        "what runs here must not block: a callback of the hub's loop (spawn a greenlet there, or use `link` instead of \
+         `rawlink`), or a destructor at the end of a thread"
     )
 }
 
@@ -234,6 +237,7 @@ impl Hub {
             idle_workers: RefCell::new(Vec::new()),
             live: RefCell::new(Vec::new()),
             link_callbacks: RefCell::new(HashMap::new()),
+            waits_of_main: Cell::new(0),
             streak: Cell::new(0),
             unwinding: Cell::new(0),
             held_back: RefCell::new(Vec::new()),

@@ -101,18 +101,29 @@ impl HubThread {
     /// Waits until all greenlets of the hub have ended by themselves, then ends the thread.
     ///
     /// Blocks the calling thread, greenlets included.
+    ///
+    /// # Panics
+    /// On that hub itself.
+    #[track_caller]
     pub fn join(mut self) {
         self.end(Stop::WhenIdle);
     }
 
     /// Kills the greenlets of the hub, waits until their destructors have run, and ends the thread.
     ///
-    /// Blocks the calling thread, greenlets included.
+    /// Blocks the calling thread, greenlets included. Greenlets that catch every kill cannot be ended: the process is then
+    /// aborted, as [`run`](crate::run) says.
+    ///
+    /// # Panics
+    /// On that hub itself.
+    #[track_caller]
     pub fn shutdown(mut self) {
         self.end(Stop::Now);
     }
 
+    #[track_caller]
     fn end(&mut self, how: Stop) {
+        assert!(!self.handle.is_current(), "the thread of a hub cannot wait for its own end");
         self.stop.set(how);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ready::Entry;
 use super::shared::Arrival;
-use super::{Callback, Hub, Nanos, TimerAction, Worker};
+use super::{Callback, Hub, Nanos, TimerAction, Worker, drain};
 use crate::failure::{GreenletError, attempt};
 use crate::greenlet::raw::{Header, Phase};
 use crate::raise::Raised;
@@ -49,6 +49,10 @@ impl Hub {
         }
         self.current.set(Some(self.main));
         self.streak.set(0);
+        self.waits_of_main.set(self.waits_of_main.get() + 1);
+        if self.waits_of_main.get().is_power_of_two() {
+            drain::watch_thread_end();
+        }
     }
 
     /// Counts an entry of the ready queue, and looks outside when it is time.
@@ -222,7 +226,7 @@ impl Hub {
         }
     }
 
-    fn take_arrivals(&self) {
+    pub(super) fn take_arrivals(&self) {
         for arrival in self.shared.arrivals() {
             match arrival {
                 Arrival::Call(call) => self.ready.push_call(Box::new(call)),
