@@ -129,3 +129,37 @@ fn main_has_a_value_too() {
         assert_eq!(NUMBER.get(), 5);
     });
 }
+
+/// Sets itself again when it is dropped; holds something that must stay on its thread.
+struct Stubborn(Rc<Cell<u32>>);
+
+greenlet_local! {
+    static STUBBORN: RefCell<Option<Stubborn>> = RefCell::new(None);
+}
+
+impl Drop for Stubborn {
+    fn drop(&mut self) {
+        assert!(self.0.get() < 1000, "it is dropped for ever");
+        self.0.set(self.0.get() + 1);
+        let again = Stubborn(self.0.clone());
+        STUBBORN.with_borrow_mut(|place| *place = Some(again));
+    }
+}
+
+#[test]
+fn what_cannot_be_dropped_at_home_is_dropped_nowhere() {
+    run(|| {
+        let drops = Rc::new(Cell::new(0));
+        let greenlet = spawn({
+            let drops = drops.clone();
+            move || STUBBORN.with_borrow_mut(|place| *place = Some(Stubborn(drops)))
+        });
+        greenlet.join();
+        let before = drops.get();
+        let elsewhere = (*greenlet).clone();
+        drop(greenlet);
+        // The last handle goes on another thread.
+        std::thread::spawn(move || drop(elsewhere)).join().unwrap();
+        assert_eq!(drops.get(), before);
+    });
+}

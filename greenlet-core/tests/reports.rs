@@ -4,10 +4,12 @@ mod support;
 
 use std::cell::Cell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
 use greenlet_core::{
-    Builder, Greenlet, GreenletExit, Kill, catch, joinall, raise, run, sleep, spawn, yield_now,
+    Builder, Greenlet, GreenletExit, Kill, Timeout, catch, joinall, raise, run, sleep, spawn, yield_now,
 };
 use support::{FOREVER, Oops, Recorder, Seen, settle};
 use tracing::Level;
@@ -203,4 +205,19 @@ fn a_subscriber_that_panics_harms_nobody() {
             assert_eq!(spawn(|| 1).get().unwrap(), 1);
         },
     );
+}
+
+#[test]
+fn what_is_raised_in_main_and_not_caught_is_reported_by_run() {
+    let reports = reports(|| {
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            run(|| {
+                let _timeout = Timeout::start_new(Duration::from_millis(1));
+                sleep(FOREVER);
+            })
+        }));
+        assert!(unwound.is_err());
+    });
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(reports[0].text.contains("the main greenlet"), "{reports:?}");
 }

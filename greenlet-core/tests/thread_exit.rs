@@ -9,7 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use greenlet_core::{
-    Builder, Config, Event, Hub, StackSize, catch, current, run, sleep, spawn, spawn_later, yield_now,
+    Builder, Config, Event, Greenlet, GreenletError, Hub, StackSize, catch, current, run, sleep, spawn,
+    spawn_later, yield_now,
 };
 use support::{FOREVER, GENEROUS, OnDrop, SHORT, Tally, is_child, run_child, settle, stderr};
 
@@ -301,4 +302,88 @@ fn a_panic_in_main_of_a_thread_without_run_is_that_threads_own() {
         panic!("the end");
     });
     assert!(ended.join().is_err());
+}
+
+#[test]
+fn nobody_is_resumed_by_the_destructor_of_a_thread_local() {
+    const TEST: &str = "nobody_is_resumed_by_the_destructor_of_a_thread_local";
+
+    /// Yields when the thread ends; greenlets that borrow it must not run then.
+    struct Borrowed;
+    impl Drop for Borrowed {
+        fn drop(&mut self) {
+            yield_now();
+        }
+    }
+    thread_local!(static LATER: Borrowed = const { Borrowed });
+
+    if is_child(TEST) {
+        let ends = || {
+            // The thread-local is used after the hub was made, so it is destroyed before the hub.
+            drop(spawn(|| {
+                LATER.with(|_borrowed| {
+                    yield_now();
+                    println!("resumed with a borrow of a dead thread-local");
+                    std::process::exit(3);
+                });
+            }));
+            yield_now();
+        };
+        drop(thread::spawn(ends).join());
+        panic!("the thread ended as if nothing were");
+    }
+    let output = run_child(TEST);
+    assert_eq!(output.status.signal(), Some(SIGABRT), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("a thread ended while these greenlets were alive"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_kill_from_elsewhere_that_meets_the_end_of_the_hub_returns() {
+    for started in [true, false] {
+        for in_run in [true, false] {
+            let (tell, told) = std::sync::mpsc::channel();
+            let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+            let ends = move || {
+                let target = Greenlet::new(|| ());
+                if started {
+                    target.start();
+                }
+                tell.send((*target).clone()).unwrap();
+                // The loop does not turn; the kill waits in the inbox.
+                let _ = goes_on.recv_timeout(SHORT);
+            };
+            let thread = thread::spawn(move || if in_run { run(ends) } else { ends() });
+            let target = told.recv().unwrap();
+            target.kill();
+            assert!(target.ready());
+            drop(go_on);
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "the thread of a hub cannot wait for its own end")]
+fn a_hub_thread_is_not_joined_from_its_own_hub() {
+    let hub = Arc::new(std::sync::Mutex::new(None));
+    let thread = Hub::thread("joins-itself").start().unwrap();
+    let handle = thread.handle().clone();
+    *hub.lock().unwrap() = Some(thread);
+    let joins = handle
+        .spawn({
+            let hub = hub.clone();
+            move || {
+                let thread = hub.lock().unwrap().take().unwrap();
+                thread.join();
+            }
+        })
+        .unwrap();
+    match joins.get() {
+        Err(GreenletError::Failed(failure)) => panic!("{failure}"),
+        other => panic!("it joined: {other:?}"),
+    }
 }
