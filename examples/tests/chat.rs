@@ -368,8 +368,8 @@ fn garbage_gets_an_answer_and_reaches_nobody() {
         (b"\0\0\0\n", "! the line contains control characters"),
         (b"\x1b]0;owned\x07\n", "! the line contains control characters"),
         ("\u{9b}2J\n".as_bytes(), "! the line contains control characters"),
-        (b"/name two words\n", "! a name has 1 to 24 letters, digits, - and _"),
-        (b"/join <b>\n", "! a name has 1 to 24 letters, digits, - and _"),
+        (b"/name two words\n", "! the name of a person or a room has 1 to 24 letters, digits, - and _"),
+        (b"/join <b>\n", "! the name of a person or a room has 1 to 24 letters, digits, - and _"),
         (b"/dance\n", "! there is no such command; try /help"),
         (b"/who is there\n", "! /who stands alone on its line"),
     ];

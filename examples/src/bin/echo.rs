@@ -14,7 +14,7 @@
 //!
 //! All arguments after `server` and `load` may be left out. `cat | nc 127.0.0.1 7000` talks to the server too.
 
-use std::io::{self, Read, Write, copy};
+use std::io::{self, IsTerminal, Read, Write, copy};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -28,8 +28,12 @@ usage: echo server [ADDR]                         echo what comes (ADDR: 127.0.0
        echo load [ADDR] [CONNECTIONS] [ROUNDS]    put load on a server (127.0.0.1:7000, 64 and 1000)";
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if matches!(&arguments[..], [help] if help == "--help" || help == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let done = match parse(&arguments) {
         Ok(Command::Server(address)) => server(address),
         Ok(Command::Load(load)) => load.run(),

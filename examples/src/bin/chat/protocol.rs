@@ -48,7 +48,7 @@ pub enum Complaint {
     UnknownCommand,
     #[error("/{0} stands alone on its line")]
     TakesNoArgument(&'static str),
-    #[error("a name has 1 to {} letters, digits, - and _", limits::NAME)]
+    #[error("the name of a person or a room has 1 to {} letters, digits, - and _", limits::NAME)]
     BadName,
     #[error("the name {0} is taken")]
     NameTaken(Name),
