@@ -73,6 +73,14 @@ impl ReadyQueue {
         unsafe { (*self.queue()).pop_front() }.map(Packed::unpack)
     }
 
+    /// The greenlet that comes after so many others, if the queue is that long and it is one.
+    #[inline]
+    pub(crate) fn ahead(&self, entries: usize) -> Option<NonNull<Header>> {
+        // SAFETY: as above.
+        let packed = unsafe { (*self.queue()).get(entries) }?;
+        (packed.0.addr().get() & CALL == 0).then(|| packed.0.cast())
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         // SAFETY: as above.

@@ -26,6 +26,7 @@ impl Hub {
         let main = unsafe { &self.main.as_ref().local };
         self.current.set(None);
         loop {
+            self.look_ahead();
             match self.ready.pop() {
                 Some(Entry::Resume(header)) if header == self.main => {
                     main.queued.set(false);
@@ -52,6 +53,33 @@ impl Hub {
         self.waits_of_main.set(self.waits_of_main.get() + 1);
         if self.waits_of_main.get().is_power_of_two() {
             drain::watch_thread_end();
+        }
+    }
+
+    /// Fetches into the cache what the greenlets need that are to be resumed soon. With many of them, each resume is a chain of
+    /// loads (header, worker, stack) that miss the first-level cache; fetched one step ahead of another they overlap with
+    /// what runs meanwhile.
+    #[inline]
+    fn look_ahead(&self) {
+        let Some(third) = self.ready.ahead(6) else { return };
+        prefetch(third.as_ptr().cast());
+        prefetch(third.as_ptr().cast::<u8>().wrapping_add(64));
+        if let Some(second) = self.ready.ahead(4)
+            // SAFETY: whoever is in the ready queue is kept until popped.
+            && let Some(worker) = unsafe { second.as_ref() }.local.worker.get()
+        {
+            prefetch(worker.as_ptr().cast());
+            prefetch(worker.as_ptr().cast::<u8>().wrapping_add(64));
+        }
+        if let Some(first) = self.ready.ahead(2)
+            // SAFETY: as above.
+            && let Some(worker) = unsafe { first.as_ref() }.local.worker.get()
+        {
+            // SAFETY: a greenlet has its worker until it has ended.
+            let top = unsafe { worker.as_ref() }.top();
+            prefetch(top.wrapping_sub(64));
+            prefetch(top);
+            prefetch(top.wrapping_add(64));
         }
     }
 
@@ -99,6 +127,7 @@ impl Hub {
         worker_ref.resume();
         self.current.set(None);
         if worker_ref.is_idle() {
+            local.worker.set(None);
             self.recycle(worker);
             self.let_go(header);
         }
@@ -254,6 +283,18 @@ impl Hub {
         // SAFETY: that count; for a greenlet sent home it is the last, and drops the closure here.
         unsafe { Header::release(header) };
     }
+}
+
+/// Asks for a cache line. Any address will do.
+#[inline(always)]
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect but on the cache, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 enum Idle {

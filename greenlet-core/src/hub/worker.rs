@@ -22,6 +22,8 @@ pub(crate) struct Worker {
     yielder: Cell<Option<NonNull<Yielder<(), ()>>>>,
     /// The greenlet that it runs. None when resumed: return.
     job: Cell<Option<NonNull<Header>>>,
+    /// Near the stack pointer, while it is suspended: what a resume touches first.
+    top: Cell<*const u8>,
     pub(crate) size: StackSize,
 }
 
@@ -102,6 +104,7 @@ impl Worker {
                 coroutine: UnsafeCell::new(ManuallyDrop::new(coroutine)),
                 yielder: Cell::new(None),
                 job: Cell::new(None),
+                top: Cell::new(std::ptr::null()),
                 size,
             });
         }
@@ -136,8 +139,16 @@ impl Worker {
     #[inline(always)]
     pub(crate) unsafe fn suspend(&self) {
         let yielder = self.yielder.get();
+        let here = 0_u8;
+        self.top.set(&raw const here);
         // SAFETY: a worker that runs has its yielder.
         unsafe { yielder.unwrap_unchecked().as_ref() }.suspend(());
+    }
+
+    /// Where its stack was suspended.
+    #[inline]
+    pub(crate) fn top(&self) -> *const u8 {
+        self.top.get()
     }
 
     /// Lets an idle worker return and gives its stack back.
