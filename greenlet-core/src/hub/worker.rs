@@ -39,7 +39,7 @@ const LINE: usize = 64;
 /// Slots are powers of two apart, so the hot lines at their tops would all fall into the same few sets of the caches.
 /// Bases are therefore staggered: by up to so many cache lines, and by up to so many pages. The pages above the base are
 /// never touched, so they cost address space only.
-const LINES: usize = 8;
+const LINES: usize = 16;
 const PAGES: usize = 8;
 const PAGE: usize = 4096;
 
