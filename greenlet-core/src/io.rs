@@ -90,7 +90,8 @@ impl Side {
 
     fn happened(&self) {
         let mut waiting = self.waiting.lock();
-        self.events.fetch_add(1, Ordering::AcqRel);
+        // Only changed under the lock, so no read-modify-write is needed.
+        self.events.store(self.events.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         let first = waiting.notify_first(|_| ());
         drop(waiting);
         if let Some(((), wakeup)) = first {
