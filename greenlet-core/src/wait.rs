@@ -149,27 +149,30 @@ impl<P> WaitList<P> {
 
     /// Notifies everybody who waits now, in order.
     pub(crate) fn notify_all(&mut self) -> Wakeups {
-        let mut wakeups = Vec::new();
+        let mut wakeups = Wakeups::default();
         while let Some(((), wakeup)) = self.notify_first(|_| ()) {
-            match wakeup {
-                // Queueing one of our own is a few stores: no need to collect a million of them first.
-                Wakeup::Here(_) => wakeup.wake(),
-                elsewhere => wakeups.push(elsewhere),
-            }
+            wakeups.add(wakeup);
         }
-        Wakeups(wakeups)
+        wakeups
     }
 }
 
-/// Wake-ups of other hubs and threads, done after the lock is given back.
+/// Wake-ups of many, collected under the lock and done after it is given back.
 #[must_use = "the waiters sleep until they are woken"]
+#[derive(Default)]
 pub(crate) struct Wakeups(Vec<Wakeup>);
 
 impl Wakeups {
-    pub(crate) fn wake(self) {
-        for wakeup in self.0 {
-            wakeup.wake();
+    pub(crate) fn add(&mut self, wakeup: Wakeup) {
+        match wakeup {
+            // Queueing one of our own is a few stores: no need to collect a million of them first.
+            Wakeup::Here(_) => wakeup.wake(),
+            elsewhere => self.0.push(elsewhere),
         }
+    }
+
+    pub(crate) fn wake(self) {
+        self.0.into_iter().for_each(Wakeup::wake);
     }
 }
 

@@ -211,15 +211,10 @@ impl<T, S: Store<T>> Core<T, S> {
     pub(super) fn shutdown(&self) {
         let mut state = self.state.lock();
         state.shut_down = true;
-        let mut wakeups = Vec::new();
-        while let Some(((), wakeup)) = state.getters.notify_first(|_| ()) {
-            wakeups.push(wakeup);
-        }
-        while let Some(((), wakeup)) = state.putters.notify_first(|_| ()) {
-            wakeups.push(wakeup);
-        }
+        let (getters, putters) = (state.getters.notify_all(), state.putters.notify_all());
         drop(state);
-        wakeups.into_iter().for_each(|wakeup| wakeup.wake());
+        getters.wake();
+        putters.wake();
     }
 
     /// Shuts down and throws away what is there: it counts as done.

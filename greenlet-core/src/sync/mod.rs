@@ -48,24 +48,3 @@ pub use once::OnceLock;
 pub use rlock::{NotOwner, RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, Permit, ReleasedTooOften, Semaphore};
-
-use crate::wait::Wakeup;
-
-/// Wake-ups collected under a lock, done after it.
-#[must_use = "the waiters sleep until they are woken"]
-#[derive(Default)]
-struct Wakeups(Vec<Wakeup>);
-
-impl Wakeups {
-    fn add(&mut self, wakeup: Wakeup) {
-        match wakeup {
-            // As in `WaitList::notify_all`: queueing one of our own is a few stores.
-            Wakeup::Here(_) => wakeup.wake(),
-            elsewhere => self.0.push(elsewhere),
-        }
-    }
-
-    fn wake(self) {
-        self.0.into_iter().for_each(Wakeup::wake);
-    }
-}

@@ -17,11 +17,10 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{LockResult, TryLockError, TryLockResult};
 use std::time::Duration;
 
-use super::Wakeups;
 use super::mutex::{Poison, or_poisoned, unwinding};
 use crate::hub::Deadline;
 use crate::lock::Lock;
-use crate::wait::{WaitList, wait};
+use crate::wait::{WaitList, Wakeups, wait};
 
 /// A value that one writer, or any number of readers, have at a time: std's `RwLock`, cooperative and fair.
 ///

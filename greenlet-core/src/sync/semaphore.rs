@@ -3,11 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Wakeups;
 use crate::hub::Deadline;
 use crate::lock::Lock;
 use crate::report;
-use crate::wait::{WaitList, wait};
+use crate::wait::{WaitList, Wakeups, wait};
 
 /// A number of permits, to limit how many do something at once: gevent's `Semaphore`.
 ///
