@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::hub::Deadline;
 use crate::lock::{Lock, LockGuard};
 use crate::raise::Raised;
-use crate::wait::{WaitList, wait};
+use crate::select::Operation;
+use crate::wait::{Attempt, WaitList, wait};
+use crate::waitable::{Waitable, WhenReady, sealed::Watch};
 
 /// A value, or an error, that is set once it is known and waited for by anybody: gevent's `AsyncResult`.
 ///
@@ -105,7 +107,7 @@ impl<T> AsyncResult<T> {
         if state.outcome.is_some() {
             return Some(state);
         }
-        wait(state, |state| &mut state.waiters, (), deadline).ok()?;
+        wait("AsyncResult", state, |state| &mut state.waiters, (), deadline).ok()?;
         Some(self.state.lock())
     }
 }
@@ -127,6 +129,11 @@ impl<T: Clone> AsyncResult<T> {
         self.get_until(Deadline::After(timeout))
     }
 
+    /// [`get`](AsyncResult::get), for [`select!`](crate::select!) and `.await`.
+    pub fn get_op(&self) -> Operation<impl Attempt<Output = Result<T, AsyncResultError>>> {
+        Operation(WhenReady { object: self, output: |result| result.get() })
+    }
+
     fn get_until(&self, deadline: Deadline) -> Result<T, AsyncResultError> {
         let state = self.settled(deadline).ok_or(AsyncResultError::TimedOut)?;
         let outcome = state.outcome.clone();
@@ -138,6 +145,15 @@ impl<T: Clone> AsyncResult<T> {
         }
     }
 }
+
+impl<T> Watch for AsyncResult<T> {
+    fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        let state = &mut *self.state.lock();
+        at(state.outcome.is_some(), &mut state.waiters);
+    }
+}
+
+impl<T> Waitable for AsyncResult<T> {}
 
 impl<T> Default for AsyncResult<T> {
     fn default() -> AsyncResult<T> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::hub::Deadline;
 use crate::lock::Lock;
-use crate::wait::{WaitList, wait};
+use crate::select::Operation;
+use crate::wait::{Attempt, WaitList, wait};
+use crate::waitable::{Waitable, WhenReady, sealed::Watch};
 
 /// A flag that greenlets and threads wait for: gevent's `Event`.
 ///
@@ -68,12 +70,26 @@ impl Event {
         self.wait_until(Deadline::After(timeout))
     }
 
+    /// [`wait`](Event::wait), for [`select!`](crate::select!) and `.await`.
+    pub fn wait_op(&self) -> Operation<impl Attempt<Output = ()>> {
+        Operation(WhenReady { object: self, output: |_| () })
+    }
+
     #[inline]
     fn wait_until(&self, deadline: Deadline) -> bool {
         let state = self.state.lock();
-        state.set || wait(state, |state| &mut state.waiters, (), deadline).is_ok()
+        state.set || wait("Event", state, |state| &mut state.waiters, (), deadline).is_ok()
     }
 }
+
+impl Watch for Event {
+    fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        let state = &mut *self.state.lock();
+        at(state.set, &mut state.waiters);
+    }
+}
+
+impl Waitable for Event {}
 
 impl Default for Event {
     fn default() -> Event {

@@ -28,6 +28,15 @@ pub enum Direction {
     Write,
 }
 
+impl Direction {
+    fn waiting(self) -> &'static str {
+        match self {
+            Direction::Read => "reading",
+            Direction::Write => "writing",
+        }
+    }
+}
+
 /// Something with a non-blocking descriptor that greenlets wait on.
 ///
 /// One greenlet (or thread) at a time may wait for each direction; a second one gets an error that says so, as in
@@ -147,10 +156,7 @@ fn closed() -> io::Error {
 }
 
 fn taken(direction: Direction) -> io::Error {
-    let what = match direction {
-        Direction::Read => "reading",
-        Direction::Write => "writing",
-    };
+    let what = direction.waiting();
     io::Error::new(
         io::ErrorKind::ResourceBusy,
         format!("another greenlet is already waiting for {what} here"),
@@ -274,7 +280,7 @@ impl<S: AsFd> Source<S> {
             return Err(taken(direction));
         }
         deadline.fix();
-        wait(waiting, |list| list, (), *deadline).map_err(|_| timed_out())
+        wait(direction.waiting(), waiting, |list| list, (), *deadline).map_err(|_| timed_out())
     }
 
     /// In a panic hook, where the hub cannot run: the thread itself waits.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::failure::Failure;
 use crate::greenlet::GreenletRef;
 use crate::hub::Deadline;
+use crate::waitable::iwait;
 
 /// Waits until all of these greenlets have ended, in whatever way.
 ///
@@ -36,4 +38,33 @@ where
     let mut deadline = Deadline::After(timeout);
     deadline.fix();
     greenlets.into_iter().all(|greenlet| greenlet.as_ref().join_deadline(deadline))
+}
+
+/// As [`joinall`], until one of them fails: gevent's `joinall(raise_error=True)`. Those that were killed or exited have not failed.
+///
+/// For a count, or to see them in the order in which they end, use [`iwait`].
+///
+/// # Errors
+/// The failure of the one that failed first; the others go on.
+///
+/// ```
+/// use greenlet_core::{joinall_raise_error, raise, sleep, spawn};
+/// use std::time::Duration;
+///
+/// let jobs = [
+///     spawn(|| sleep(Duration::MAX)),
+///     spawn(|| raise(std::io::Error::other("disk full"))),
+/// ];
+/// assert_eq!(joinall_raise_error(&jobs).unwrap_err().to_string(), "disk full");
+/// ```
+pub fn joinall_raise_error<I>(greenlets: I) -> Result<(), Failure>
+where
+    I: IntoIterator,
+    I::Item: AsRef<GreenletRef>,
+{
+    let greenlets: Vec<_> = greenlets.into_iter().map(|greenlet| greenlet.as_ref().clone()).collect();
+    match iwait(greenlets).find_map(|greenlet| greenlet.exception()) {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
 }

@@ -18,6 +18,10 @@ pub struct TimedOut {
 }
 
 impl TimedOut {
+    pub(crate) fn new(after: Duration) -> TimedOut {
+        TimedOut { after }
+    }
+
     /// How long the timeout was.
     pub fn after(&self) -> Duration {
         self.after

@@ -18,7 +18,9 @@ pub use kill::{Interrupt, Kill};
 use crate::failure::{End, Failure, GreenletError};
 use crate::hub::{self, Deadline, Hub, HubRef, Nanos};
 use crate::raise::{GreenletExit, Raised};
-use crate::wait::wait;
+use crate::select::Operation;
+use crate::wait::{Attempt, WaitList, wait};
+use crate::waitable::{Waitable, WhenReady, sealed::Watch};
 use raw::{Header, Spec, Start};
 
 /// A greenlet, by whatever it returns: its identity, its state, and the means to wait for it, kill it and link it.
@@ -144,6 +146,14 @@ impl<T> Greenlet<T> {
     {
         self.join();
         self.outcome().cloned()
+    }
+
+    /// [`get`](Greenlet::get), for [`select!`](crate::select!) and `.await`.
+    pub fn get_op(&self) -> Operation<impl Attempt<Output = Result<T, GreenletError>>>
+    where
+        T: Clone,
+    {
+        Operation(WhenReady { object: self, output: |greenlet| greenlet.outcome().cloned() })
     }
 
     /// As [`get`](Greenlet::get), waiting for at most `timeout`; zero makes one trip through the loop.
@@ -365,7 +375,12 @@ impl GreenletRef {
             return true;
         }
         let ending = header.end.lock();
-        header.ended() || wait(ending, |ending| &mut ending.waiters, (), deadline).is_ok()
+        header.ended() || wait("Greenlet::join", ending, |ending| &mut ending.waiters, (), deadline).is_ok()
+    }
+
+    /// [`join`](GreenletRef::join), for [`select!`](crate::select!) and `.await`.
+    pub fn join_op(&self) -> Operation<impl Attempt<Output = ()>> {
+        Operation(WhenReady { object: self, output: |_| () })
     }
 
     // --- state -------------------------------------------------------------------------------------------------
@@ -459,6 +474,27 @@ impl<T> Deref for Greenlet<T> {
         &self.greenlet
     }
 }
+
+impl Watch for GreenletRef {
+    fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        let header = self.header_ref();
+        if !header.ended() && header.shared.is_closed() {
+            self.end_without_home();
+        }
+        let ending = &mut *header.end.lock();
+        at(header.ended(), &mut ending.waiters);
+    }
+}
+
+impl Waitable for GreenletRef {}
+
+impl<T> Watch for Greenlet<T> {
+    fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        GreenletRef::look(self, at);
+    }
+}
+
+impl<T> Waitable for Greenlet<T> {}
 
 impl AsRef<GreenletRef> for GreenletRef {
     fn as_ref(&self) -> &GreenletRef {

@@ -175,6 +175,19 @@ pub(crate) fn blocked_in_loop() -> ! {
     )
 }
 
+/// Runs code of the user's where it must not block: what blocks panics there.
+pub(crate) fn without_waiting<R>(f: impl FnOnce() -> R) -> R {
+    /// Whose turn it was. It is again, however `f` ends.
+    struct Turn<'a>(&'a Hub, Option<NonNull<Header>>);
+    impl Drop for Turn<'_> {
+        fn drop(&mut self) {
+            self.0.current.set(self.1);
+        }
+    }
+    let _turn = Hub::try_current().map(|hub| Turn(hub, hub.current.take()));
+    f()
+}
+
 /// Queues a greenlet of this thread's hub.
 ///
 /// # Safety
@@ -217,6 +230,11 @@ impl Hub {
     /// Makes the hub of this thread, which has none.
     #[track_caller]
     fn create<'a>(config: Config) -> std::io::Result<&'a Hub> {
+        #[cfg(feature = "may")]
+        assert!(
+            !may::coroutine::is_coroutine(),
+            "a coroutine of `may` cannot have a hub, since its thread may change: spawn with a `HubHandle`"
+        );
         overflow::install(panics::describe_current);
         overflow::prepare_thread();
         panics::install_hook();

@@ -33,6 +33,10 @@ impl Hub {
         }
     }
 
+    /// Notes what the running greenlet is about to wait for.
+    #[inline(always)]
+    pub(crate) fn note_wait(&self, _waiter: NonNull<Header>, _what: &'static str, _address: usize) {}
+
     /// Suspends the current greenlet until it is scheduled or something is raised in it. Everything that blocks
     /// comes through here.
     ///

@@ -228,7 +228,7 @@ impl Slots {
             return true;
         }
         let Some(deadline) = deadline else { return false };
-        wait(state, |state| &mut state.takers, (), deadline).is_ok()
+        wait("Pool::spawn", state, |state| &mut state.takers, (), deadline).is_ok()
     }
 
     /// Gives one to whoever waited longest, or to all.
@@ -258,7 +258,7 @@ impl Slots {
                 deadline.fix();
                 continue;
             }
-            if wait(state, |state| &mut state.watchers, (), deadline).is_err() {
+            if wait("Pool::wait_available", state, |state| &mut state.watchers, (), deadline).is_err() {
                 return false;
             }
         }

@@ -256,7 +256,7 @@ impl Group {
 
     fn join_until(&self, deadline: Deadline) -> bool {
         let waiting = self.inner.waiting.lock();
-        self.is_empty() || wait(waiting, |waiting| &mut waiting.joiners, (), deadline).is_ok()
+        self.is_empty() || wait("Group::join", waiting, |waiting| &mut waiting.joiners, (), deadline).is_ok()
     }
 
     // --- killing -----------------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ impl Group {
             if self.is_empty() {
                 return true;
             }
-            if wait(waiting, |waiting| &mut waiting.killers, (), deadline).is_err() {
+            if wait("Group::kill", waiting, |waiting| &mut waiting.killers, (), deadline).is_err() {
                 return self.is_empty();
             }
         }

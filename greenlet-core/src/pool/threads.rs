@@ -23,6 +23,7 @@ use crate::lock::Lock;
 use crate::raise::GreenletExit;
 use crate::report;
 use crate::wait::{WaitList, wait};
+use crate::waitable::{Waitable, sealed::Watch};
 
 /// The most threads of [`ThreadPool::global`].
 const GLOBAL_THREADS: usize = 10;
@@ -539,6 +540,15 @@ impl<T> Task<T> {
     }
 }
 
+impl<T> Watch for Task<T> {
+    fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        let state = &mut *self.slot.state.lock();
+        at(state.ended, &mut state.waiters);
+    }
+}
+
+impl<T> Waitable for Task<T> {}
+
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task").field("ready", &self.ready()).finish_non_exhaustive()
@@ -574,7 +584,7 @@ impl<T> Outcome<T> {
     /// False: the deadline came first.
     fn wait(&self, deadline: Deadline) -> bool {
         let state = self.state.lock();
-        state.ended || wait(state, |state| &mut state.waiters, (), deadline).is_ok()
+        state.ended || wait("Task", state, |state| &mut state.waiters, (), deadline).is_ok()
     }
 
     fn take(&self, deadline: Deadline) -> Result<T, TaskError> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::core::{Core, WhenFull};
 use super::errors::{GetError, PutError, ShutDown};
 use crate::hub::Deadline;
+use crate::select::Operation;
+use crate::wait::Attempt;
 
 /// A rendezvous: a put waits until somebody gets the item, and a get until somebody puts one. gevent's `Channel`.
 ///
@@ -85,6 +87,16 @@ impl<T> Channel<T> {
     /// [`GetError`].
     pub fn try_get(&self) -> Result<T, GetError> {
         self.core.get(None)
+    }
+
+    /// [`get`](Channel::get), for [`select!`](crate::select!) and `.await`.
+    pub fn get_op(&self) -> Operation<impl Attempt<Output = Result<T, ShutDown>>> {
+        self.core.get_op()
+    }
+
+    /// [`put`](Channel::put), for [`select!`](crate::select!) and `.await`. An item that was not put is dropped with the operation.
+    pub fn put_op(&self, item: T) -> Operation<impl Attempt<Output = Result<(), ShutDown<T>>>> {
+        self.core.put_op(item)
     }
 
     /// [Gets](Channel::get) items until the channel is shut down.

@@ -1,16 +1,21 @@
 //! What all queues have in common: the state, its waiters, and who gets what.
 
 use std::collections::{BinaryHeap, VecDeque};
+use std::ptr::NonNull;
 
-use super::errors::{GetError, PutError};
-use crate::hub::Deadline;
+use super::errors::{GetError, PutError, ShutDown};
+use crate::hub::{Deadline, without_waiting};
 use crate::lock::Lock;
-use crate::wait::{TimedOut, WaitList, wait};
+use crate::select::Operation;
+use crate::wait::{Attempt, Party, TimedOut, WaitList, wait};
 
 /// The items, in the order in which they leave.
-pub(super) trait Store<T> {
+pub trait Store<T> {
     fn push(&mut self, item: T);
     fn pop(&mut self) -> Option<T>;
+    /// Puts an item back that was the next.
+    fn unpop(&mut self, item: T);
+    fn next(&self) -> Option<&T>;
     fn len(&self) -> usize;
 }
 
@@ -23,6 +28,14 @@ impl<T> Store<T> for VecDeque<T> {
     #[inline]
     fn pop(&mut self) -> Option<T> {
         self.pop_front()
+    }
+
+    fn unpop(&mut self, item: T) {
+        self.push_front(item);
+    }
+
+    fn next(&self) -> Option<&T> {
+        self.front()
     }
 
     #[inline]
@@ -41,6 +54,14 @@ impl<T> Store<T> for Vec<T> {
         self.pop()
     }
 
+    fn unpop(&mut self, item: T) {
+        self.push(item);
+    }
+
+    fn next(&self) -> Option<&T> {
+        self.last()
+    }
+
     fn len(&self) -> usize {
         self.len()
     }
@@ -56,12 +77,20 @@ impl<T: Ord> Store<T> for BinaryHeap<T> {
         self.pop()
     }
 
+    fn unpop(&mut self, item: T) {
+        self.push(item);
+    }
+
+    fn next(&self) -> Option<&T> {
+        self.peek()
+    }
+
     fn len(&self) -> usize {
         self.len()
     }
 }
 
-pub(super) struct Core<T, S> {
+pub struct Core<T, S> {
     state: Lock<State<T, S>>,
 }
 
@@ -76,6 +105,8 @@ struct State<T, S> {
     getters: WaitList<Option<T>>,
     /// Waiting putters with their items. Notified with the item taken, or left there by a shutdown.
     putters: WaitList<Option<T>>,
+    /// Those who wait until there is something to see; nobody while there are items.
+    watchers: WaitList<()>,
     /// Those who wait until all is done.
     joiners: WaitList<()>,
 }
@@ -101,6 +132,7 @@ impl<T, S> Core<T, S> {
                 unfinished: 0,
                 getters: WaitList::new(),
                 putters: WaitList::new(),
+                watchers: WaitList::new(),
                 joiners: WaitList::new(),
             }),
         }
@@ -132,7 +164,7 @@ impl<T, S> Core<T, S> {
 
     pub(super) fn join(&self, deadline: Deadline) -> bool {
         let state = self.state.lock();
-        state.unfinished == 0 || wait(state, |state| &mut state.joiners, (), deadline).is_ok()
+        state.unfinished == 0 || wait("Queue::join", state, |state| &mut state.joiners, (), deadline).is_ok()
     }
 }
 
@@ -144,13 +176,11 @@ impl<T, S: Store<T>> Core<T, S> {
             drop(state);
             return Err(PutError::ShutDown(item));
         }
-        if !state.getters.is_empty() {
+        if let Some(getter) = state.getters.claim_first() {
             state.unfinished += 1;
-            let handed = state.getters.notify_first(|slot| *slot = Some(item));
+            let ((), wakeup) = state.getters.notify(getter, |slot| *slot = Some(item));
             drop(state);
-            if let Some(((), wakeup)) = handed {
-                wakeup.wake();
-            }
+            wakeup.wake();
             return Ok(());
         }
         let has_room = state.capacity.is_none_or(|capacity| state.items.len() < capacity);
@@ -163,10 +193,15 @@ impl<T, S: Store<T>> Core<T, S> {
             _ => {
                 state.unfinished += 1;
                 state.items.push(item);
+                if !state.watchers.is_empty() {
+                    let wakeups = state.watchers.notify_all();
+                    drop(state);
+                    wakeups.wake();
+                }
                 return Ok(());
             }
         };
-        match wait(state, |state| &mut state.putters, Some(item), deadline) {
+        match wait("Queue::put", state, |state| &mut state.putters, Some(item), deadline) {
             Ok(None) => Ok(()),
             Ok(Some(item)) => Err(PutError::ShutDown(item)),
             Err(TimedOut(Some(item))) => Err(PutError::Full(item)),
@@ -201,20 +236,75 @@ impl<T, S: Store<T>> Core<T, S> {
             return Err(GetError::ShutDown);
         }
         let Some(deadline) = deadline else { return Err(GetError::Empty) };
-        match wait(state, |state| &mut state.getters, None, deadline) {
+        match wait("Queue::get", state, |state| &mut state.getters, None, deadline) {
             Ok(Some(item)) => Ok(item),
             Ok(None) => Err(GetError::ShutDown),
             Err(TimedOut(_)) => Err(GetError::Empty),
         }
     }
 
+    /// Takes back an item that a getter was given and nobody wants: the next one gets it.
+    fn give_back(&self, item: T) {
+        let mut state = self.state.lock();
+        match state.getters.claim_first() {
+            Some(getter) => {
+                let ((), wakeup) = state.getters.notify(getter, |slot| *slot = Some(item));
+                drop(state);
+                wakeup.wake();
+            }
+            None => {
+                state.items.unpop(item);
+                let wakeups = state.watchers.notify_all();
+                drop(state);
+                wakeups.wake();
+            }
+        }
+    }
+
+    /// `None`: do not wait.
+    pub(super) fn peek(&self, deadline: Option<Deadline>) -> Result<T, GetError>
+    where
+        T: Clone,
+    {
+        let mut deadline = deadline;
+        loop {
+            let state = self.state.lock();
+            if let Some(item) = state.items.next() {
+                return Ok(without_waiting(|| item.clone()));
+            }
+            if state.shut_down {
+                return Err(GetError::ShutDown);
+            }
+            let Some(deadline) = &mut deadline else { return Err(GetError::Empty) };
+            deadline.fix();
+            if wait("Queue::peek", state, |state| &mut state.watchers, (), *deadline).is_err() {
+                return Err(GetError::Empty);
+            }
+        }
+    }
+
+    pub(super) fn watch(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        let state = &mut *self.state.lock();
+        at(state.items.len() > 0 || state.shut_down, &mut state.watchers);
+    }
+
+    pub(super) fn get_op(&self) -> Operation<Get<'_, T, S>> {
+        Operation(Get { core: self })
+    }
+
+    pub(super) fn put_op(&self, item: T) -> Operation<Put<'_, T, S>> {
+        Operation(Put { core: self, item: Some(item) })
+    }
+
     pub(super) fn shutdown(&self) {
         let mut state = self.state.lock();
         state.shut_down = true;
         let (getters, putters) = (state.getters.notify_all(), state.putters.notify_all());
+        let watchers = state.watchers.notify_all();
         drop(state);
         getters.wake();
         putters.wake();
+        watchers.wake();
     }
 
     /// Shuts down and throws away what is there: it counts as done.
@@ -241,5 +331,94 @@ impl<T, S: Store<T>> Core<T, S> {
     pub(super) fn is_full(&self) -> bool {
         let state = self.state.lock();
         state.capacity.is_some_and(|capacity| state.items.len() >= capacity)
+    }
+}
+
+/// The operation of getting an item.
+pub struct Get<'a, T, S> {
+    core: &'a Core<T, S>,
+}
+
+// SAFETY: it is `Send` if the queue is `Sync`, for which `T` must be `Send`; the rest is made of `T`s.
+unsafe impl<T, S: Store<T>> Attempt for Get<'_, T, S> {
+    type Output = Result<T, ShutDown>;
+    type Payload = Option<T>;
+
+    fn try_now(&mut self) -> Option<Result<T, ShutDown>> {
+        match self.core.get(None) {
+            Ok(item) => Some(Ok(item)),
+            Err(GetError::ShutDown) => Some(Err(ShutDown(()))),
+            Err(GetError::Empty) => None,
+        }
+    }
+
+    fn look(&self, mine: Option<NonNull<Party>>, at: &mut dyn FnMut(bool, &mut WaitList<Option<T>>)) {
+        let state = &mut *self.core.state.lock();
+        let possible = state.items.len() > 0 || state.shut_down || state.putters.has_taker(mine);
+        at(possible, &mut state.getters);
+    }
+
+    fn payload(&mut self) -> Option<T> {
+        None
+    }
+
+    fn complete(&mut self, item: Option<T>) -> Result<T, ShutDown> {
+        item.ok_or(ShutDown(()))
+    }
+
+    fn recover(&mut self, _: Option<T>) {}
+
+    fn give_back(&mut self, item: Option<T>) {
+        if let Some(item) = item {
+            self.core.give_back(item);
+        }
+    }
+}
+
+/// The operation of putting an item.
+pub struct Put<'a, T, S> {
+    core: &'a Core<T, S>,
+    /// Here, or in its node while it waits.
+    item: Option<T>,
+}
+
+// SAFETY: as for `Get`.
+unsafe impl<T, S: Store<T>> Attempt for Put<'_, T, S> {
+    type Output = Result<(), ShutDown<T>>;
+    type Payload = Option<T>;
+
+    fn try_now(&mut self) -> Option<Result<(), ShutDown<T>>> {
+        match self.core.put(self.item.take()?, WhenFull::Refuse) {
+            Ok(()) => Some(Ok(())),
+            Err(PutError::ShutDown(item)) => Some(Err(ShutDown(item))),
+            Err(PutError::Full(item)) => {
+                self.item = Some(item);
+                None
+            }
+        }
+    }
+
+    fn look(&self, mine: Option<NonNull<Party>>, at: &mut dyn FnMut(bool, &mut WaitList<Option<T>>)) {
+        let state = &mut *self.core.state.lock();
+        let has_room = state.capacity.is_none_or(|capacity| state.items.len() < capacity);
+        let possible = has_room || state.shut_down || state.getters.has_taker(mine);
+        at(possible, &mut state.putters);
+    }
+
+    fn payload(&mut self) -> Option<T> {
+        self.item.take()
+    }
+
+    fn complete(&mut self, item: Option<T>) -> Result<(), ShutDown<T>> {
+        item.map_or(Ok(()), |item| Err(ShutDown(item)))
+    }
+
+    fn recover(&mut self, item: Option<T>) {
+        self.item = item;
+    }
+
+    /// Its item was taken by a getter, or stays with it: there is nothing to give back.
+    fn give_back(&mut self, item: Option<T>) {
+        self.item = item;
     }
 }

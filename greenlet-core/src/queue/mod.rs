@@ -14,6 +14,9 @@ pub use errors::{GetError, PutError, ShutDown, TooManyDone};
 
 use self::core::{Core, WhenFull};
 use crate::hub::Deadline;
+use crate::select::Operation;
+use crate::wait::{Attempt, WaitList};
+use crate::waitable::{Waitable, sealed::Watch};
 
 /// A first-in, first-out queue, bounded or not: gevent's `Queue`.
 ///
@@ -199,6 +202,53 @@ macro_rules! queue {
                 self.core.get(None)
             }
 
+            /// [`get`](Self::get), for [`select!`](crate::select!) and `.await`.
+            pub fn get_op(&self) -> Operation<impl Attempt<Output = Result<T, ShutDown>>> {
+                self.core.get_op()
+            }
+
+            /// [`put`](Self::put), for [`select!`](crate::select!) and `.await`. An item that was not put is dropped with the
+            /// operation.
+            pub fn put_op(&self, item: T) -> Operation<impl Attempt<Output = Result<(), ShutDown<T>>>> {
+                self.core.put_op(item)
+            }
+
+            /// Clones the next item and leaves it there, waiting for one if there is none.
+            ///
+            /// Several may peek at the same item. `T`'s `clone` runs while the queue is locked: it must not wait for
+            /// anything (it panics then), nor use this queue.
+            ///
+            /// # Errors
+            /// [`ShutDown`] once the queue is shut down and empty.
+            pub fn peek(&self) -> Result<T, ShutDown>
+            where
+                T: Clone,
+            {
+                self.core.peek(Some(Deadline::Never)).map_err(|_| ShutDown(()))
+            }
+
+            /// As [`peek`](Self::peek), waiting for at most `timeout`.
+            ///
+            /// # Errors
+            /// [`GetError::Empty`] when nothing came in time, [`GetError::ShutDown`] as `peek`.
+            pub fn peek_timeout(&self, timeout: Duration) -> Result<T, GetError>
+            where
+                T: Clone,
+            {
+                self.core.peek(Some(Deadline::After(timeout)))
+            }
+
+            /// As [`peek`](Self::peek), if there is an item now. Never suspends.
+            ///
+            /// # Errors
+            /// [`GetError`].
+            pub fn try_peek(&self) -> Result<T, GetError>
+            where
+                T: Clone,
+            {
+                self.core.peek(None)
+            }
+
             /// [Gets](Self::get) items until the queue is shut down and empty.
             pub fn iter(&self) -> impl Iterator<Item = T> {
                 std::iter::from_fn(|| self.get().ok())
@@ -262,6 +312,15 @@ macro_rules! queue {
             /// The limit, `None` if unbounded.
             pub fn capacity(&self) -> Option<usize> {
                 self.core.capacity()
+            }
+        }
+
+        /// Ready while there are items, and when it is shut down.
+        impl<T $(: $Bound)?> Waitable for $Queue<T> {}
+
+        impl<T $(: $Bound)?> Watch for $Queue<T> {
+            fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+                self.core.watch(at);
             }
         }
 

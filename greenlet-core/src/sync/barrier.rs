@@ -85,7 +85,7 @@ impl Barrier {
         // `wait` asks for the list when it links the node, and once more if it unlinks it: the count changes under the
         // same lock as the list, so whoever leaves is not counted for a moment longer.
         let linked = Cell::new(false);
-        wait(state, |state| state.counted(&linked), (), deadline).ok()?;
+        wait("Barrier", state, |state| state.counted(&linked), (), deadline).ok()?;
         Some(BarrierWaitResult { is_leader: false })
     }
 }

@@ -155,7 +155,7 @@ impl Condvar {
         drop(guard);
         let mut state = self.state.lock();
         let notified = if state.hand_in(ticket) {
-            wait(state, |state| &mut state.waiters, (), deadline).is_ok()
+            wait("Condvar", state, |state| &mut state.waiters, (), deadline).is_ok()
         } else {
             drop(state);
             true

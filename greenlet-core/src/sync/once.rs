@@ -129,7 +129,8 @@ impl<T> OnceLock<T> {
         }
         let mine = if state.taken {
             // Without a deadline it does not time out.
-            wait(state, |state| &mut state.makers, false, Deadline::Never).unwrap_or_else(|late| late.0)
+            wait("OnceLock", state, |state| &mut state.makers, false, Deadline::Never)
+                .unwrap_or_else(|late| late.0)
         } else {
             state.taken = true;
             true
@@ -165,7 +166,7 @@ impl<T> OnceLock<T> {
     fn wait_until(&self, deadline: Deadline) -> Option<&T> {
         let state = self.state.lock();
         if !self.ready.load(Ordering::Relaxed) {
-            wait(state, |state| &mut state.watchers, (), deadline).ok()?;
+            wait("OnceLock", state, |state| &mut state.watchers, (), deadline).ok()?;
         } else {
             drop(state);
         }

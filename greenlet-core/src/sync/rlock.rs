@@ -117,7 +117,7 @@ impl RLock {
             return true;
         }
         let Some(deadline) = deadline else { return false };
-        wait(state, |state| &mut state.waiters, owner, deadline).is_ok()
+        wait("RLock", state, |state| &mut state.waiters, owner, deadline).is_ok()
     }
 
     /// Takes back one acquisition of the current greenlet. After the last one, the lock goes to whoever has waited

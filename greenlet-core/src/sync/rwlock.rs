@@ -306,6 +306,15 @@ enum Access {
     Write,
 }
 
+impl Access {
+    fn waiting(self) -> &'static str {
+        match self {
+            Access::Read => "RwLock::read",
+            Access::Write => "RwLock::write",
+        }
+    }
+}
+
 struct State {
     readers: usize,
     writer: bool,
@@ -337,7 +346,7 @@ impl Gate {
         let Some(deadline) = deadline else { return false };
         let group = state.join(access);
         let left = Left { gate: self };
-        let admitted = wait(state, |state| state.waiters_of(group), (), deadline).is_ok();
+        let admitted = wait(access.waiting(), state, |state| state.waiters_of(group), (), deadline).is_ok();
         if admitted {
             mem::forget(left);
         }

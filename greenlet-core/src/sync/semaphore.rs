@@ -1,12 +1,15 @@
 //! Counted permits.
 
 use std::fmt;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::hub::Deadline;
 use crate::lock::Lock;
 use crate::report;
-use crate::wait::{WaitList, Wakeups, wait};
+use crate::select::Operation;
+use crate::wait::{Attempt, Party, WaitList, Wakeups, wait};
+use crate::waitable::{Waitable, WhenReady, sealed::Watch};
 
 /// A number of permits, to limit how many do something at once: gevent's `Semaphore`.
 ///
@@ -45,28 +48,20 @@ pub struct Semaphore {
 
 struct State {
     available: usize,
-    /// Empty while permits are available.
-    waiters: WaitList<Want>,
-}
-
-/// What somebody waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
-    Permit,
-    /// To know that there is one.
-    News,
+    /// Those who wait for a permit; nobody while there are any.
+    acquirers: WaitList<()>,
+    /// Those who wait for the next release; nobody while there are permits.
+    watchers: WaitList<()>,
 }
 
 impl State {
-    /// Hands the permits that are available to those who wait, in order.
-    fn hand_out(&mut self) -> Wakeups {
-        let mut wakeups = Wakeups::default();
-        while self.available > 0 {
-            let Some((want, wakeup)) = self.waiters.notify_first(|want| *want) else { break };
-            if want == Want::Permit {
-                self.available -= 1;
-            }
-            wakeups.add(wakeup);
+    /// Adds a permit: for whoever has waited longest, or else available.
+    #[inline]
+    fn add(&mut self) -> Wakeups {
+        let mut wakeups = self.watchers.notify_all();
+        match self.acquirers.notify_first(|()| ()) {
+            Some(((), wakeup)) => wakeups.add(wakeup),
+            None => self.available += 1,
         }
         wakeups
     }
@@ -75,7 +70,13 @@ impl State {
 impl Semaphore {
     /// A semaphore with so many permits. With none, the first acquirer waits for a release.
     pub const fn new(permits: usize) -> Semaphore {
-        Semaphore { state: Lock::new(State { available: permits, waiters: WaitList::new() }) }
+        Semaphore {
+            state: Lock::new(State {
+                available: permits,
+                acquirers: WaitList::new(),
+                watchers: WaitList::new(),
+            }),
+        }
     }
 
     /// Takes a permit, waiting for one if there is none. Does not suspend if there is.
@@ -109,7 +110,7 @@ impl Semaphore {
             return true;
         }
         let Some(deadline) = deadline else { return false };
-        wait(state, |state| &mut state.waiters, Want::Permit, deadline).is_ok()
+        wait("Semaphore::acquire", state, |state| &mut state.acquirers, (), deadline).is_ok()
     }
 
     /// Gives a permit to whoever has waited longest, or adds it to those available. Never suspends. Returns how many
@@ -133,8 +134,7 @@ impl Semaphore {
         if state.available >= limit {
             return None;
         }
-        state.available += 1;
-        let wakeups = state.hand_out();
+        let wakeups = state.add();
         let available = state.available;
         drop(state);
         wakeups.wake();
@@ -160,6 +160,16 @@ impl Semaphore {
         self.acquire_timeout(timeout).then(|| Permit { semaphore: self, limit: usize::MAX })
     }
 
+    /// [`permit`](Semaphore::permit), for [`select!`](crate::select!) and `.await`.
+    pub fn permit_op(&self) -> Operation<impl Attempt<Output = Permit<'_>>> {
+        Operation(TakePermit { semaphore: self, limit: usize::MAX })
+    }
+
+    /// [`wait`](Semaphore::wait), for [`select!`](crate::select!) and `.await`.
+    pub fn wait_op(&self) -> Operation<impl Attempt<Output = ()>> {
+        Operation(WhenReady { object: self, output: |_| () })
+    }
+
     /// How many permits are available: gevent's `counter`.
     pub fn available(&self) -> usize {
         self.state.lock().available
@@ -172,7 +182,7 @@ impl Semaphore {
 
     /// Waits until a permit could be acquired, and acquires none. Does not suspend if one is available.
     ///
-    /// It waits in line with the acquirers. When it returns, somebody behind it may have the permit already.
+    /// When it returns, somebody else may have the permit already.
     pub fn wait(&self) {
         self.wait_until(Deadline::Never);
     }
@@ -185,7 +195,49 @@ impl Semaphore {
     #[inline]
     fn wait_until(&self, deadline: Deadline) -> bool {
         let state = self.state.lock();
-        state.available > 0 || wait(state, |state| &mut state.waiters, Want::News, deadline).is_ok()
+        state.available > 0
+            || wait("Semaphore::wait", state, |state| &mut state.watchers, (), deadline).is_ok()
+    }
+}
+
+impl Watch for Semaphore {
+    fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        let state = &mut *self.state.lock();
+        at(state.available > 0, &mut state.watchers);
+    }
+}
+
+impl Waitable for Semaphore {}
+
+struct TakePermit<'a> {
+    semaphore: &'a Semaphore,
+    limit: usize,
+}
+
+// SAFETY: a permit is `Send`.
+unsafe impl<'a> Attempt for TakePermit<'a> {
+    type Output = Permit<'a>;
+    type Payload = ();
+
+    fn try_now(&mut self) -> Option<Permit<'a>> {
+        self.semaphore.try_acquire().then(|| self.complete(()))
+    }
+
+    fn look(&self, _: Option<NonNull<Party>>, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        let state = &mut *self.semaphore.state.lock();
+        at(state.available > 0, &mut state.acquirers);
+    }
+
+    fn payload(&mut self) {}
+
+    fn complete(&mut self, (): ()) -> Permit<'a> {
+        Permit { semaphore: self.semaphore, limit: self.limit }
+    }
+
+    fn recover(&mut self, (): ()) {}
+
+    fn give_back(&mut self, (): ()) {
+        drop(self.complete(()));
     }
 }
 
@@ -312,6 +364,16 @@ impl BoundedSemaphore {
         self.acquire_timeout(timeout).then(|| Permit { semaphore: &self.semaphore, limit: self.permits })
     }
 
+    /// [`permit`](BoundedSemaphore::permit), for [`select!`](crate::select!) and `.await`.
+    pub fn permit_op(&self) -> Operation<impl Attempt<Output = Permit<'_>>> {
+        Operation(TakePermit { semaphore: &self.semaphore, limit: self.permits })
+    }
+
+    /// [`wait`](BoundedSemaphore::wait), for [`select!`](crate::select!) and `.await`.
+    pub fn wait_op(&self) -> Operation<impl Attempt<Output = ()>> {
+        self.semaphore.wait_op()
+    }
+
     /// How many permits are available.
     pub fn available(&self) -> usize {
         self.semaphore.available()
@@ -332,6 +394,14 @@ impl BoundedSemaphore {
         self.semaphore.wait_timeout(timeout)
     }
 }
+
+impl Watch for BoundedSemaphore {
+    fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
+        self.semaphore.look(at);
+    }
+}
+
+impl Waitable for BoundedSemaphore {}
 
 impl Default for BoundedSemaphore {
     /// One permit, as in gevent.

@@ -15,73 +15,26 @@
 //! - The waker reads the node for the last time before it stores `notified`; after that the waiter may be gone.
 //! - Wake-ups are hints: a waiter that resumes without being notified goes on waiting.
 
-use std::cell::{Cell, UnsafeCell};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Thread;
+mod node;
+mod party;
+mod slot;
 
-use crate::greenlet::GreenletRef;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+pub use node::Node;
+use node::{Claimed, Openness};
+pub(crate) use node::{Waiter, Wakeup, Wakeups};
+pub use party::Party;
+pub use slot::{Attempt, Slot};
+
 use crate::greenlet::raw::Header;
 use crate::hub::{self, Context, Deadline, Hub, Nanos, Resume};
 use crate::lock::{Lock, LockGuard};
 
-/// Somebody who waits, with what is handed over.
-pub(crate) struct Node<P> {
-    previous: Cell<Option<NonNull<Node<P>>>>,
-    next: Cell<Option<NonNull<Node<P>>>>,
-    notified: AtomicBool,
-    waiter: Waiter,
-    payload: UnsafeCell<P>,
-}
-
-enum Waiter {
-    /// A greenlet of the hub that this header names; alive while it waits.
-    Greenlet(NonNull<Header>),
-    Thread(Thread),
-}
-
-/// A wake-up to be done after the lock is given back.
-#[must_use = "the waiter sleeps until it is woken"]
-pub(crate) enum Wakeup {
-    /// A greenlet of the current hub: nothing can run, or end, before the caller wakes it.
-    Here(NonNull<Header>),
-    Elsewhere(GreenletRef),
-    Thread(Thread),
-}
-
-impl Waiter {
-    #[inline]
-    fn wakeup(&self) -> Wakeup {
-        match self {
-            Waiter::Greenlet(header) => {
-                // SAFETY: the node is in a list, so its waiter is inside `wait` and its greenlet alive.
-                let greenlet = unsafe { header.as_ref() };
-                if greenlet.shared.is_current() {
-                    Wakeup::Here(*header)
-                } else {
-                    // SAFETY: as above.
-                    Wakeup::Elsewhere(unsafe { GreenletRef::retained(*header) })
-                }
-            }
-            Waiter::Thread(thread) => Wakeup::Thread(thread.clone()),
-        }
-    }
-}
-
-impl Wakeup {
-    #[inline]
-    pub(crate) fn wake(self) {
-        match self {
-            // SAFETY: `Here` is only made for greenlets that wait on this thread, and used before anything else runs.
-            Wakeup::Here(header) => unsafe { hub::schedule_here(header) },
-            Wakeup::Elsewhere(greenlet) => greenlet.wake_from_elsewhere(),
-            Wakeup::Thread(thread) => thread.unpark(),
-        }
-    }
-}
-
 /// First in, first out.
-pub(crate) struct WaitList<P> {
+#[expect(missing_debug_implementations, reason = "only sealed traits name it")]
+pub struct WaitList<P> {
     first: Option<NonNull<Node<P>>>,
     last: Option<NonNull<Node<P>>>,
 }
@@ -131,20 +84,38 @@ impl<P> WaitList<P> {
         }
     }
 
+    /// Takes out the first waiter who can still be given something. The caller notifies him.
+    #[inline]
+    pub(crate) fn claim_first(&mut self) -> Option<Claimed<P>> {
+        loop {
+            let node = self.first?;
+            // SAFETY: the node is in the list, so it is alive.
+            unsafe {
+                self.unlink(node);
+                if node.as_ref().claim() {
+                    return Some(Claimed(node));
+                }
+                node.as_ref().mark_apart();
+            }
+        }
+    }
+
+    /// Gives something to a waiter that was claimed here.
+    #[inline]
+    pub(crate) fn notify<R>(
+        &mut self,
+        claimed: Claimed<P>,
+        hand_over: impl FnOnce(&mut P) -> R,
+    ) -> (R, Wakeup) {
+        // SAFETY: who has the list has its lock.
+        unsafe { claimed.notify(hand_over) }
+    }
+
     /// Takes out the first waiter, lets `hand_over` change its payload, and notifies it.
     #[inline]
     pub(crate) fn notify_first<R>(&mut self, hand_over: impl FnOnce(&mut P) -> R) -> Option<(R, Wakeup)> {
-        let node = self.first?;
-        // SAFETY: the node is in the list, so it is alive, and its payload is ours under the lock. It is not
-        // touched after `notified` was stored.
-        unsafe {
-            self.unlink(node);
-            let node = node.as_ref();
-            let result = hand_over(&mut *node.payload.get());
-            let wakeup = node.waiter.wakeup();
-            node.notified.store(true, Ordering::Release);
-            Some((result, wakeup))
-        }
+        let claimed = self.claim_first()?;
+        Some(self.notify(claimed, hand_over))
     }
 
     /// Notifies everybody who waits now, in order.
@@ -155,24 +126,45 @@ impl<P> WaitList<P> {
         }
         wakeups
     }
-}
 
-/// Wake-ups of many, collected under the lock and done after it is given back.
-#[must_use = "the waiters sleep until they are woken"]
-#[derive(Default)]
-pub(crate) struct Wakeups(Vec<Wakeup>);
-
-impl Wakeups {
-    pub(crate) fn add(&mut self, wakeup: Wakeup) {
-        match wakeup {
-            // Queueing one of our own is a few stores: no need to collect a million of them first.
-            Wakeup::Here(_) => wakeup.wake(),
-            elsewhere => self.0.push(elsewhere),
+    /// Whether somebody waits here who can still be given something, other than `mine`.
+    pub(crate) fn has_taker(&mut self, mine: Option<NonNull<Party>>) -> bool {
+        let mut next = self.first;
+        while let Some(node) = next {
+            // SAFETY: the node is in the list, so it is alive, and who has the list has its lock.
+            unsafe {
+                next = node.as_ref().next.get();
+                match node.as_ref().openness(mine) {
+                    Openness::Open => return true,
+                    Openness::Mine => {}
+                    Openness::Decided => {
+                        self.unlink(node);
+                        node.as_ref().mark_apart();
+                    }
+                }
+            }
         }
+        false
     }
 
-    pub(crate) fn wake(self) {
-        self.0.into_iter().for_each(Wakeup::wake);
+    /// Puts a node into the list that somebody else than [`wait`] made.
+    ///
+    /// # Safety
+    /// The node is in no list. It stays in place, and its party with it, until [`leave`](WaitList::leave) took it out.
+    pub(crate) unsafe fn enter(&mut self, node: &Node<P>) {
+        node.mark_linked();
+        // SAFETY: passed on.
+        unsafe { self.push(NonNull::from(node)) };
+    }
+
+    /// Takes a node out, if it is still in. True if it was notified.
+    pub(crate) fn leave(&mut self, node: &Node<P>) -> bool {
+        if node.linked() {
+            // SAFETY: a linked node is in the list that it was put into, and the caller names that one.
+            unsafe { self.unlink(NonNull::from(node)) };
+            node.mark_apart();
+        }
+        node.notified()
     }
 }
 
@@ -184,9 +176,10 @@ pub(crate) struct TimedOut<P>(pub(crate) P);
 /// `list` is called once, to link the node, and once more only if the node is taken out without having been notified: a
 /// primitive may keep count of its waiters there (`Barrier` does).
 ///
-/// A raise unwinds from here, unless the node has won (module docs).
+/// A raise unwinds from here, unless the node has won (module docs). `what` names the wait for those who look on.
 #[inline(always)]
 pub(crate) fn wait<I, P>(
+    what: &'static str,
     mut guard: LockGuard<'_, I>,
     list: impl Fn(&mut I) -> &mut WaitList<P>,
     payload: P,
@@ -195,19 +188,13 @@ pub(crate) fn wait<I, P>(
     let context = hub::context();
     let waiter = match &context {
         Context::Greenlet(_, header) => Waiter::Greenlet(*header),
-        Context::Thread => Waiter::Thread(std::thread::current()),
+        Context::Thread => Waiter::of_this_thread(),
         Context::Loop => {
             drop(guard);
             hub::blocked_in_loop();
         }
     };
-    let node = Node {
-        previous: Cell::new(None),
-        next: Cell::new(None),
-        notified: AtomicBool::new(false),
-        waiter,
-        payload: UnsafeCell::new(payload),
-    };
+    let node = Node::new(waiter, payload);
     let lock = LockGuard::lock_of(&guard);
     // SAFETY: the node does not move: it is only borrowed until the end of this function, and `Unlink` takes it out
     // of the list on every other way out.
@@ -215,11 +202,14 @@ pub(crate) fn wait<I, P>(
     drop(guard);
     let unlink = Unlink { lock, list: &list, node: &node };
     let notified = match context {
-        Context::Greenlet(hub, header) => suspend(hub, header, &unlink, deadline),
+        Context::Greenlet(hub, header) => {
+            hub.note_wait(header, what, std::ptr::from_ref(lock).addr());
+            suspend(hub, header, &unlink, deadline)
+        }
         _ => park(&unlink, deadline),
     };
     drop(unlink);
-    let payload = node.payload.into_inner();
+    let payload = node.into_payload();
     if notified { Ok(payload) } else { Err(TimedOut(payload)) }
 }
 
@@ -233,7 +223,7 @@ struct Unlink<'a, I, P, L: Fn(&mut I) -> &mut WaitList<P>> {
 impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>> Unlink<'_, I, P, L> {
     #[inline]
     fn notified(&self) -> bool {
-        self.node.notified.load(Ordering::Acquire)
+        self.node.notified()
     }
 
     /// Whether the node was notified; if not, it is out of the list now and never will be.
@@ -245,8 +235,7 @@ impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>> Unlink<'_, I, P, L> {
         if !notified {
             // SAFETY: a node that was not notified is in its list, and that is decided under the lock.
             unsafe { (self.list)(&mut guard).unlink(NonNull::from(self.node)) };
-            // From here on `drop` has nothing to do.
-            self.node.notified.store(true, Ordering::Relaxed);
+            self.node.mark_apart();
         }
         notified
     }
@@ -255,7 +244,7 @@ impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>> Unlink<'_, I, P, L> {
 impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>> Drop for Unlink<'_, I, P, L> {
     #[inline]
     fn drop(&mut self) {
-        if !self.notified() {
+        if self.node.linked() {
             self.give_up();
         }
     }
@@ -286,7 +275,23 @@ fn suspend<I, P, L: Fn(&mut I) -> &mut WaitList<P>>(
     }
 }
 
-/// The waiting of a thread that has no hub.
+/// Parks the thread or, on a thread of `may`'s, the coroutine.
+fn park_thread(timeout: Option<Duration>) {
+    #[cfg(feature = "may")]
+    if may::coroutine::is_coroutine() {
+        return match timeout {
+            None => may::coroutine::park(),
+            // Of less than a millisecond it would never come back (0.3.51).
+            Some(timeout) => may::coroutine::park_timeout(timeout.max(Duration::from_millis(1))),
+        };
+    }
+    match timeout {
+        None => std::thread::park(),
+        Some(timeout) => std::thread::park_timeout(timeout),
+    }
+}
+
+/// The waiting of a thread that has no hub, or of a coroutine of `may`.
 #[cold]
 fn park<I, P, L: Fn(&mut I) -> &mut WaitList<P>>(
     unlink: &Unlink<'_, I, P, L>,
@@ -295,13 +300,13 @@ fn park<I, P, L: Fn(&mut I) -> &mut WaitList<P>>(
     let deadline = deadline.fix();
     while !unlink.notified() {
         match deadline {
-            None => std::thread::park(),
+            None => park_thread(None),
             Some(deadline) => {
                 let left = deadline.since(Nanos::now());
                 if left.is_zero() {
                     return unlink.give_up();
                 }
-                std::thread::park_timeout(left);
+                park_thread(Some(left));
             }
         }
     }
