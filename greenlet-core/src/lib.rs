@@ -73,8 +73,10 @@ pub mod pool;
 mod queue;
 mod raise;
 mod report;
+mod scope;
 mod sleep;
 mod spans;
+mod spawn_link;
 mod stack;
 pub mod sync;
 mod timeout;
@@ -83,13 +85,19 @@ mod wait;
 pub use async_result::{AsyncResult, AsyncResultError};
 pub use event::Event;
 pub use failure::{Failure, GreenletError, attempt};
-pub use greenlet::{Builder, Greenlet, GreenletRef, Interrupt, Kill, current, spawn, spawn_later};
+pub use greenlet::{
+    Builder, Greenlet, GreenletRef, Interrupt, Kill, Runnable, SpawnCallbackId, TreeKey, TreeKeyError,
+    add_spawn_callback, current, killall, killall_with, remove_spawn_callback, spawn, spawn_fallible,
+    spawn_later,
+};
 pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
 pub use join::{joinall, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
 pub use local::{LocalKey, NoGreenlet};
 pub use queue::{Channel, GetError, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, TooManyDone};
 pub use raise::{GreenletExit, Raised, catch, is_unwinding, raise};
+pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{sleep, yield_now};
+pub use spawn_link::{spawn_link, spawn_link_exception, spawn_link_value};
 pub use stack::{GuardMode, StackError, StackSize, StackSizeError, StackStats};
 pub use timeout::{TimedOut, Timeout, with_timeout};
