@@ -44,13 +44,16 @@
 //! | | |
 //! |---|---|
 //! | [`spawn`], [`spawn_later`], [`Builder`], [`Greenlet`], [`GreenletRef`] | making greenlets, waiting for them, their end |
-//! | [`GreenletRef::kill`], [`Kill`], [`raise()`], [`catch`], [`attempt`], [`Raised`], [`GreenletExit`] | raising |
-//! | [`Greenlet::link`], [`GreenletRef::link_to`], [`LinkedExited`] | links |
+//! | [`spawn_fallible`], [`Runnable`] | greenlets that return a `Result`, or are one's own types |
+//! | [`scope`], [`Greenlet::scoped`] | greenlets that borrow, and those that end with a block |
+//! | [`GreenletRef::kill`], [`Kill`], [`killall`], [`raise()`], [`catch`], [`attempt`], [`Raised`], [`GreenletExit`] | raising |
+//! | [`Greenlet::link`], [`GreenletRef::link_to`], [`spawn_link`], [`LinkedExited`] | links |
 //! | [`sleep()`], [`yield_now`], [`Timeout`], [`with_timeout`] | time |
 //! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | waiting for others |
 //! | [`sync`] | semaphores, and std's locks in cooperative form |
 //! | [`pool`] | groups, bounded pools, mapping over them, and threads for what blocks |
-//! | [`greenlet_local!`] | a value for each greenlet |
+//! | [`greenlet_local!`], [`tree_local!`] | a value for each greenlet, or each tree of spawns |
+//! | [`add_spawn_callback`] | who is told of every start |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 

@@ -167,7 +167,10 @@ fn groups_and_pools_spawn_them_too() {
         assert_eq!(group.len(), 2);
         assert_eq!(group.join_raise_error().unwrap_err().downcast_ref(), Some(&Oops("in the group")));
         let pool = Pool::new(1);
-        let first = pool.spawn_fallible(|| Ok::<_, Oops>(settle()));
+        let first = pool.spawn_fallible(|| {
+            settle();
+            Ok::<_, Oops>(())
+        });
         assert!(pool.full());
         pool.spawn_fallible(|| Err::<(), _>(Oops("second")));
         assert!(first.ready(), "the second waited for the slot");

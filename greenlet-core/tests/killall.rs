@@ -59,7 +59,7 @@ fn kill_in_every_way(make: impl Fn(Rc<Cell<u32>>) -> Greenlet<()>) {
                     assert_eq!(greenlet.exited(), exit, "{case}");
                     assert_eq!(greenlet.value(), None, "{case}");
                     assert_eq!(greenlet.exception().is_some(), !exit, "{case}");
-                    assert_eq!(greenlet.get().is_err(), true, "{case}");
+                    assert!(greenlet.get().is_err(), "{case}");
                 };
                 apply(way, kill(), &greenlet);
                 if matches!(way, Way::Waits | Way::AllWaits) {

@@ -25,7 +25,7 @@ fn the_block_waits_for_the_end() {
             settle();
             1
         });
-        assert_eq!(greenlet.scoped(|greenlet| greenlet.ready()), false);
+        assert!(!greenlet.scoped(|greenlet| greenlet.ready()));
         assert_eq!(greenlet.value(), Some(&1));
         assert_eq!(greenlet.scoped(|greenlet| greenlet.value().copied()), Some(1));
     });

@@ -166,6 +166,8 @@ impl<T> Greenlet<T> {
 
     /// Waits for the greenlet and clones what it returned. May be called as often as one likes.
     ///
+    /// One that was never [started](GreenletRef::start) is waited for until somebody starts or kills it.
+    ///
     /// # Errors
     /// [`GreenletError::Exit`] if it was killed, [`GreenletError::Failed`] if it failed.
     pub fn get(&self) -> Result<T, GreenletError>
@@ -374,7 +376,8 @@ impl GreenletRef {
 
     // --- waiting -----------------------------------------------------------------------------------------------
 
-    /// Waits until it has ended, in whatever way. Does not suspend if it has.
+    /// Waits until it has ended, in whatever way. Does not suspend if it has. One that was never started is waited for until
+    /// somebody starts or kills it.
     ///
     /// # Panics
     /// When a greenlet joins itself: it would wait for ever.
@@ -484,7 +487,7 @@ impl GreenletRef {
         if header.ended() {
             return None;
         }
-        header.local.has_extras.set(true);
+        header.local.note_ident();
         Some(hub.ident(header.id))
     }
 

@@ -81,8 +81,8 @@ pub(crate) struct Local {
     locals: OnceCell<Box<Locals>>,
     /// The values of the spawn tree that it belongs to: made with its first child or first use. Not dropped with the header.
     tree: Cell<Option<ManuallyDrop<Rc<Locals>>>>,
-    /// Whether it has a minimal ident, greenlet-locals or a tree: something to be dropped at its end.
-    pub(crate) has_extras: Cell<bool>,
+    /// What it has that must be dropped at its end: `IDENT`, `LOCALS`, `TREE`.
+    extras: Cell<u8>,
     /// Raises are discarded: a main greenlet that ends its hub.
     pub(crate) shielded: Cell<bool>,
     /// The thread's own stack: it has no worker, and suspends by running the loop.
@@ -147,6 +147,11 @@ const STARTED: u8 = 1 << 5;
 /// It goes home to be dropped.
 const DISCARDED: u8 = 1 << 6;
 
+/// Extras of a greenlet: a minimal ident, greenlet-locals, membership in a tree.
+const IDENT: u8 = 1;
+const LOCALS: u8 = 1 << 1;
+const TREE: u8 = 1 << 2;
+
 pub(crate) struct VTable {
     run: unsafe fn(NonNull<Header>) -> End,
     drop_closure: unsafe fn(NonNull<Header>),
@@ -164,8 +169,8 @@ pub(crate) trait Code {
     /// Runs it. May unwind.
     fn call(self) -> Self::Returned;
 
-    /// Makes the end of what was returned. Runs no code of the user's.
-    fn settle(returned: Self::Returned) -> Result<Self::Value, End>;
+    /// Makes the end of what was returned, and keeps the value if there is one. Runs no code of the user's.
+    fn settle(returned: Self::Returned, keep: impl FnOnce(Self::Value)) -> End;
 }
 
 /// A closure whose result is the value.
@@ -181,8 +186,9 @@ impl<F: FnOnce() -> T, T> Code for Plain<F> {
     }
 
     #[inline]
-    fn settle(returned: T) -> Result<T, End> {
-        Ok(returned)
+    fn settle(returned: T, keep: impl FnOnce(T)) -> End {
+        keep(returned);
+        End::Value
     }
 }
 
@@ -201,8 +207,14 @@ where
         (self.0)().map_err(Into::into)
     }
 
-    fn settle(returned: Self::Returned) -> Result<T, End> {
-        returned.map_err(|error| End::from_raised(Raised::from_box(error)))
+    fn settle(returned: Self::Returned, keep: impl FnOnce(T)) -> End {
+        match returned {
+            Ok(value) => {
+                keep(value);
+                End::Value
+            }
+            Err(error) => End::from_raised(Raised::from_box(error)),
+        }
     }
 }
 
@@ -239,14 +251,8 @@ impl<C: Code> Table<C> {
         // SAFETY: the caller promises that the closure is there and takes it out by this.
         let closure = unsafe { ManuallyDrop::take(&mut (*body).closure) };
         match catch_unwind(AssertUnwindSafe(|| closure.call())) {
-            Ok(returned) => match C::settle(returned) {
-                Ok(value) => {
-                    // SAFETY: the closure is gone, nobody reads the value before `end` sets `VALUE`.
-                    unsafe { (*body).value = ManuallyDrop::new(value) };
-                    End::Value
-                }
-                Err(end) => end,
-            },
+            // SAFETY: the closure is gone, nobody reads the value before `end` sets `VALUE`.
+            Ok(returned) => C::settle(returned, |value| unsafe { (*body).value = ManuallyDrop::new(value) }),
             Err(payload) => End::from_unwind(payload),
         }
     }
@@ -352,7 +358,7 @@ impl Header {
                 raises: Cell::new(None),
                 has_raises: Cell::new(false),
                 locals: OnceCell::new(),
-                has_extras: Cell::new(spec.tree.is_some()),
+                extras: Cell::new(if spec.tree.is_some() { TREE } else { 0 }),
                 tree: Cell::new(spec.tree.map(ManuallyDrop::new)),
                 shielded: Cell::new(false),
                 is_main,
@@ -591,28 +597,35 @@ impl Header {
     /// may suspend. At home, in the greenlet's name or before it ever ran.
     #[inline]
     pub(crate) fn drop_extras(&self) {
-        if self.local.has_extras.get() {
+        if self.local.extras.get() != 0 {
             self.drop_extras_slow();
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn drop_extras_slow(&self) {
         let local = &self.local;
-        local.has_extras.set(false);
-        if let Some(hub) = Hub::try_current() {
-            hub.release_ident(self.id);
-        }
         // Values may be made while others are dropped.
         for _ in 0..local::DROP_ROUNDS {
-            let values = local.locals.get().map(|locals| locals.take()).unwrap_or_default();
-            let tree = local.tree.take().map(ManuallyDrop::into_inner);
-            if values.is_empty() && tree.is_none() {
-                return;
-            }
-            local::drop_values(values);
-            if let Some(last) = tree.and_then(Rc::into_inner) {
+            let extras = local.extras.replace(0);
+            if extras & TREE != 0
+                && let Some(tree) = local.tree.take()
+                && let Some(last) = Rc::into_inner(ManuallyDrop::into_inner(tree))
+            {
                 local::drop_values(last.take());
+            }
+            if extras & LOCALS != 0
+                && let Some(locals) = local.locals.get()
+            {
+                local::drop_values(locals.take());
+            }
+            if extras & IDENT != 0
+                && let Some(hub) = Hub::try_current()
+            {
+                hub.release_ident(self.id);
+            }
+            if local.extras.get() == 0 {
+                return;
             }
         }
         // What is there now is leaked: it must not be dropped later, on whatever thread the last handle goes.
@@ -623,8 +636,17 @@ impl Header {
 
 impl Local {
     pub(crate) fn locals(&self) -> &Locals {
-        self.has_extras.set(true);
+        self.add_extra(LOCALS);
         self.locals.get_or_init(Box::default)
+    }
+
+    /// It has a minimal ident from now on.
+    pub(crate) fn note_ident(&self) {
+        self.add_extra(IDENT);
+    }
+
+    fn add_extra(&self, extra: u8) {
+        self.extras.set(self.extras.get() | extra);
     }
 
     /// The values of the spawn tree, whose first member it is if it does not belong to one yet.
@@ -636,7 +658,7 @@ impl Local {
         match tree {
             Some(tree) => Rc::clone(tree),
             None => {
-                self.has_extras.set(true);
+                self.add_extra(TREE);
                 Rc::clone(tree.insert(ManuallyDrop::new(Rc::default())))
             }
         }
