@@ -11,7 +11,7 @@ use super::{Builder, Greenlet};
 /// Its `Display` is the name of the greenlet, taken when it is made, and so is in every report.
 ///
 /// ```
-/// use greenlet_core::{Builder, Runnable};
+/// use greenlet_core::{Builder, Runnable, StackSize};
 /// use std::fmt;
 /// use std::time::Duration;
 ///
@@ -37,7 +37,7 @@ use super::{Builder, Greenlet};
 /// let first = fetch("http://a").spawn();
 /// assert!(first.to_string().starts_with("fetch http://a (Greenlet-"));
 /// let later = fetch("http://bc").spawn_later(Duration::from_millis(1));
-/// let large = fetch("http://def").build(Builder::new().stack_size("1M".parse()?));
+/// let large = fetch("http://def").build(Builder::new().stack_size(StackSize::new(1024 * 1024)?));
 /// large.start();
 /// assert_eq!([first.get()?, later.get()?, large.get()?], [8, 9, 10]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
