@@ -9,9 +9,9 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::failure::{Failure, GreenletError};
-use crate::greenlet::raw::Plain;
-use crate::greenlet::{Greenlet, GreenletRef, Kill, current};
+use crate::failure::{End, Failure, GreenletError};
+use crate::greenlet::raw::Code;
+use crate::greenlet::{Builder, Greenlet, GreenletRef, Kill, current};
 use crate::hub::{self, Hub};
 use crate::raise::{GreenletExit, Raised, catch, is_unwinding};
 
@@ -83,7 +83,7 @@ use crate::raise::{GreenletExit, Raised, catch, is_unwinding};
 /// ```compile_fail
 /// greenlet_core::scope(|s| {
 ///     std::thread::scope(|threads| {
-///         threads.spawn(|| s.spawn(|| ()));
+///         threads.spawn(|| drop(s.spawn(|| ())));
 ///     });
 /// });
 /// ```
@@ -160,6 +160,28 @@ impl Child {
     }
 }
 
+/// The code of a greenlet of a scope: what it returns goes to the handle.
+struct ScopedCode<F, T> {
+    f: F,
+    value: Rc<OnceCell<T>>,
+}
+
+impl<F: FnOnce() -> T, T> Code for ScopedCode<F, T> {
+    type Returned = ();
+    type Value = ();
+
+    fn call(self) {
+        let returned = (self.f)();
+        // It runs once, so nothing is there yet.
+        let _ = self.value.set(returned);
+    }
+
+    fn settle((): (), keep: impl FnOnce(())) -> End {
+        keep(());
+        End::Value
+    }
+}
+
 /// Ends the process where going on would leave greenlets with dangling references.
 struct AbortOnUnwind;
 
@@ -180,26 +202,56 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
+        let site = Location::caller();
+        // SAFETY: `adopt` keeps the promise.
+        self.adopt(f, |code| unsafe { Greenlet::start_new_unchecked(site, code) })
+    }
+
+    /// As [`spawn`](Scope::spawn), with a name or a stack of its own.
+    ///
+    /// ```
+    /// use greenlet_core::{scope, Builder};
+    ///
+    /// let text = String::from("[[[]]]");
+    /// scope(|s| {
+    ///     let parser = s.spawn_with(Builder::new().name("parser"), || text.len());
+    ///     assert_eq!((parser.name().as_str(), parser.get().unwrap()), ("parser", 6));
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn spawn_with<F, T>(&'scope self, settings: Builder, f: F) -> ScopedGreenlet<'scope, T>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
+        let site = Location::caller();
+        // SAFETY: `adopt` keeps the promise.
+        let greenlet = self.adopt(f, |code| unsafe { settings.build_unchecked(site, code) });
+        greenlet.start();
+        greenlet
+    }
+
+    /// Makes a greenlet of `f` by `make`, for which this promises: `f` borrows for `'scope` at least, and `scope` neither returns nor
+    /// unwinds before the greenlet is ready. It knows of it by `keep`; between `make` and that, nothing of the user's runs but
+    /// spawn callbacks, which do not unwind. The value of the greenlet is `()`; what `f` returns is not in the greenlet, but in
+    /// `value`, whose owners are the code and a handle that `'scope` outlives.
+    fn adopt<F, T>(
+        &'scope self,
+        f: F,
+        make: impl FnOnce(ScopedCode<F, T>) -> Greenlet<()>,
+    ) -> ScopedGreenlet<'scope, T>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
         let value = Rc::new(OnceCell::new());
         let seen = Rc::new(Cell::new(false));
-        let code = {
-            let value = value.clone();
-            move || {
-                let returned = f();
-                // It runs once, so nothing is there yet.
-                let _ = value.set(returned);
-            }
-        };
-        // SAFETY: the code borrows for `'scope` at least. `scope` neither returns nor unwinds before the greenlet is ready, and it
-        // knows of it by `keep`, between which and this nothing of the user's runs but spawn callbacks, which do not unwind.
-        // The value of the greenlet is `()`; what `f` returns is not in the greenlet, but in `value`, whose owners are
-        // the code and a handle that `'scope` outlives.
-        let greenlet = unsafe { Greenlet::<()>::start_new_unchecked(Location::caller(), Plain(code)) };
-        self.keep(Child { greenlet: GreenletRef::clone(&greenlet), seen: seen.clone() });
+        let greenlet = GreenletRef::clone(&make(ScopedCode { f, value: value.clone() }));
+        self.keep(Child { greenlet: greenlet.clone(), seen: seen.clone() });
         if self.killed.get() {
             greenlet.kill_with(Kill::default().no_wait());
         }
-        ScopedGreenlet { greenlet: GreenletRef::clone(&greenlet), seen, value, scope: PhantomData }
+        ScopedGreenlet { greenlet, seen, value, scope: PhantomData }
     }
 
     fn keep(&self, child: Child) {

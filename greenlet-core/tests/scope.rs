@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use greenlet_core::{
-    Event, Failure, GreenletError, GreenletExit, GreenletRef, Hub, Kill, Scope, Timeout, add_spawn_callback,
-    attempt, catch, current, greenlet_local, raise, remove_spawn_callback, run, scope, sleep, spawn,
-    with_timeout, yield_now,
+    Builder, Event, Failure, GreenletError, GreenletExit, GreenletRef, Hub, Kill, Scope, StackSize, Timeout,
+    add_spawn_callback, attempt, catch, current, greenlet_local, raise, remove_spawn_callback, run, scope,
+    sleep, spawn, with_timeout, yield_now,
 };
 use support::{FOREVER, OnDrop, Oops, Rng, SHORT, Watchdog, no_wait, seeds, settle, until, with};
 
@@ -188,6 +188,32 @@ fn many_in_one_scope_end() {
             }
         });
         assert_eq!(count.get(), 20_000);
+    });
+}
+
+#[test]
+fn greenlets_of_a_scope_have_names_and_stacks_of_their_own() {
+    run(|| {
+        let seen = RefCell::new(String::new());
+        let line = scope(|s| {
+            let settings = Builder::new().name("deep").stack_size(StackSize::new(4 << 20).unwrap());
+            let child = s.spawn_with(settings, || {
+                let deep = [1_u8; 2 << 20];
+                *seen.borrow_mut() =
+                    format!("{} {}", current().name(), deep.iter().map(|&n| n as usize).sum::<usize>());
+            });
+            child.spawn_site().line()
+        });
+        assert_eq!(seen.into_inner(), format!("deep {}", 2 << 20));
+        assert!(line > 1);
+        let killed = catch(|| {
+            scope(|s| {
+                let _late =
+                    OnDrop(|| assert!(s.spawn_with(Builder::new(), || ()).join_timeout(support::GENEROUS)));
+                raise(Oops("over"))
+            })
+        });
+        assert!(killed.is_err());
     });
 }
 

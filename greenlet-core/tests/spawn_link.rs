@@ -394,6 +394,23 @@ fn late_links_set_results_fill_queues_and_wait_for_channels() {
 }
 
 #[test]
+fn late_links_hand_the_same_failure_to_a_result() {
+    run(|| {
+        let failed = spawn(fails);
+        failed.join();
+        let failure = failed.exception().unwrap();
+        for _ in 0..3 {
+            let result = Rc::new(AsyncResult::<()>::new());
+            let set = result.clone();
+            failed.link_value(|_| unreachable!("it failed"));
+            failed.link_exception(move |failed| set.set_exception(failed.exception().unwrap()));
+            let Err(error) = result.get() else { panic!("it failed") };
+            assert!(error.to_string().contains(&failure.to_string()), "{error}");
+        }
+    });
+}
+
+#[test]
 fn a_link_to_a_receiver_elsewhere_raises_there_too() {
     let worker = Hub::thread("linked").start().unwrap();
     let receiver = worker.handle().spawn(|| sleep(FOREVER)).unwrap();

@@ -88,6 +88,19 @@ impl Builder {
         C: Code + 'static,
         C::Value: 'static,
     {
+        // SAFETY: nothing in the code borrows.
+        unsafe { self.build_unchecked(site, code) }
+    }
+
+    /// Makes the greenlet without starting it.
+    ///
+    /// # Safety
+    /// What the code borrows outlives the greenlet (`ready` is true), and what the value borrows outlives the last typed handle.
+    pub(crate) unsafe fn build_unchecked<C: Code>(
+        self,
+        site: &'static Location<'static>,
+        code: C,
+    ) -> Greenlet<C::Value> {
         let mut spec = Hub::current_hub().spec(self.site.unwrap_or(site));
         spec.stack_size = self.stack_size.unwrap_or(spec.stack_size);
         let greenlet = Greenlet::from_header(raw::allocate(spec, Start::Later, code));
