@@ -75,9 +75,7 @@ pub(crate) const DROP_ROUNDS: usize = 8;
 /// Drops values at the end of who has them.
 pub(crate) fn drop_values(values: Values) {
     for value in values.into_values() {
-        if !report::contain(|| drop(value)) {
-            report::error(format_args!("dropping a greenlet-local panicked"));
-        }
+        report::contain_drop("a greenlet-local", || drop(value));
     }
 }
 

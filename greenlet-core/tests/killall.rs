@@ -8,7 +8,7 @@ use std::thread;
 
 use greenlet_core::{
     Event, Greenlet, GreenletExit, GreenletRef, Hub, Kill, catch, current, killall, killall_with, run, sleep,
-    spawn, spawn_later, yield_now,
+    spawn, spawn_later, with_timeout, yield_now,
 };
 use support::{FOREVER, OnDrop, Oops, SHORT, Tally, no_wait, settle, with};
 
@@ -153,6 +153,44 @@ fn one_that_is_killed_before_its_start_ends_though_its_hub_ends_meanwhile() {
     .unwrap();
     assert!(kept.exited());
     tally.assert_all_home();
+}
+
+/// A destructor that runs in whoever drops the last of something is that one's own code: what is raised there stays with it.
+#[test]
+fn a_kill_that_arrives_in_a_destructor_run_for_another_is_not_lost() {
+    run(|| {
+        let drops: [fn(OnDrop<fn()>); 3] = [
+            |slow| {
+                // The closure of one that never runs.
+                Greenlet::new(move || drop(slow)).kill();
+            },
+            |slow| drop(Greenlet::new(move || drop(slow))),
+            |slow| {
+                // The value of one that has ended.
+                let done = spawn(|| slow);
+                done.join();
+                drop(done);
+            },
+        ];
+        for (n, drops) in drops.into_iter().enumerate() {
+            let slow: OnDrop<fn()> = OnDrop(|| sleep(FOREVER));
+            let victim = spawn(move || {
+                drops(slow);
+                yield_now();
+                unreachable!("the kill was lost")
+            });
+            settle();
+            victim.kill();
+            assert!(victim.exited(), "{n}: {:?}", victim.exception());
+            let slow: OnDrop<fn()> = OnDrop(|| sleep(FOREVER));
+            let late = spawn(move || {
+                let late = with_timeout(SHORT, || drops(slow)).is_ok(); // forgotten with its block
+                settle();
+                late
+            });
+            assert!(late.get().is_ok(), "{n}");
+        }
+    });
 }
 
 // --- killall --------------------------------------------------------------------------------------------------------

@@ -261,9 +261,7 @@ impl<C: Code> Table<C> {
     unsafe fn drop_closure(header: NonNull<Header>) {
         // SAFETY: as promised by the caller.
         let drop = || unsafe { ManuallyDrop::drop(&mut (*Self::body(header)).closure) };
-        if !report::contain(drop) {
-            report::error(format_args!("dropping the closure of a greenlet that never ran panicked"));
-        }
+        report::contain_drop("the closure of a greenlet that never ran", drop);
     }
 
     unsafe fn value(header: NonNull<Header>) -> NonNull<()> {
@@ -275,9 +273,7 @@ impl<C: Code> Table<C> {
     unsafe fn drop_value(header: NonNull<Header>) {
         // SAFETY: as promised by the caller.
         let drop = || unsafe { ManuallyDrop::drop(&mut (*Self::body(header)).value) };
-        if !report::contain(drop) {
-            report::error(format_args!("dropping the value of a greenlet panicked"));
-        }
+        report::contain_drop("the value of a greenlet", drop);
     }
 
     /// Caller: the last count. The closure and the value are gone already.
@@ -285,9 +281,7 @@ impl<C: Code> Table<C> {
         // SAFETY: the allocation was made by `allocate` with these types; nobody else has it.
         let allocation = unsafe { Box::from_raw(header.cast::<Allocation<C, C::Value>>().as_ptr()) };
         // A failure has the user's error in it.
-        if !report::contain(|| drop(allocation)) {
-            report::error(format_args!("dropping the failure of a greenlet panicked"));
-        }
+        report::contain_drop("the failure of a greenlet", || drop(allocation));
     }
 }
 

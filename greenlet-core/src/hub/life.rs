@@ -218,6 +218,19 @@ impl Hub {
     }
 }
 
+/// Keeps a raise that was caught in the wrong place for the next suspension point of the current greenlet. False if there is none
+/// in which it could be raised.
+pub(crate) fn raise_again(raised: &Raised) -> bool {
+    let Some(current) = Hub::try_current().and_then(Hub::current_greenlet) else { return false };
+    // SAFETY: the running greenlet is alive.
+    let local = unsafe { &current.as_ref().local };
+    if local.phase.get() != Phase::Started {
+        return false;
+    }
+    local.push_raise(raised.clone());
+    true
+}
+
 /// Cancels a greenlet that has not run, wherever this is dropped: in the greenlet that is spawned for that, or, if that one
 /// is killed before its first turn, in its place.
 struct CancelOnDrop {

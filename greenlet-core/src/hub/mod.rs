@@ -48,6 +48,7 @@ pub(crate) use counted::HubRef;
 pub use drain::run;
 pub use handle::{HubGone, HubHandle};
 pub(crate) use inbox::{Link, LinkKind};
+pub(crate) use life::raise_again;
 pub(crate) use panics::{put_panic_place, take_panic_place, unwinding_begins, unwinding_ended, unwindings};
 pub(crate) use park::WakeTimer;
 pub(crate) use poller::{Readiness, Token};
