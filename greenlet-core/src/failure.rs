@@ -63,6 +63,25 @@ impl Failure {
         Failure::of(Kind::Panic { message, place, payload: Mutex::new(Some(payload)) })
     }
 
+    /// What the current greenlet was unwinding with, as something to raise in another one, and to go on with.
+    pub(crate) fn copy(payload: Box<dyn Any + Send>) -> (Raised, Box<dyn Any + Send>) {
+        if let Some(raised) = payload.downcast_ref::<Raised>() {
+            // Not the identity of a timeout, which is the caller's own, nor that it can be taken back.
+            return (raised.for_another(), payload);
+        }
+        if let Some(failure) = payload.downcast_ref::<Failure>() {
+            return (Raised::new(failure.clone()), payload);
+        }
+        let failure = Failure::from_panic(payload);
+        let Some(payload) = failure.take_panic() else { unreachable!("nobody else has it yet") };
+        if let Kind::Panic { place: Some(place), .. } = &failure.0.kind {
+            hub::put_panic_place(place.clone());
+        }
+        // It is reported by whoever it ends in the end.
+        failure.claim_report();
+        (Raised::new(failure), payload)
+    }
+
     /// Whether it was a panic.
     pub fn is_panic(&self) -> bool {
         matches!(self.0.kind, Kind::Panic { .. })
@@ -178,6 +197,13 @@ impl End {
     }
 
     pub(crate) fn from_raised(raised: Raised) -> End {
-        if raised.is::<GreenletExit>() { End::Exit } else { End::Failed(Failure::from_raised(raised)) }
+        if raised.is::<GreenletExit>() {
+            End::Exit
+        } else if let Some(failure) = raised.downcast_ref::<Failure>() {
+            // Handed on from another greenlet: still the same failure.
+            End::Failed(failure.clone())
+        } else {
+            End::Failed(Failure::from_raised(raised))
+        }
     }
 }

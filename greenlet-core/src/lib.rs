@@ -44,13 +44,16 @@
 //! | | |
 //! |---|---|
 //! | [`spawn`], [`spawn_later`], [`Builder`], [`Greenlet`], [`GreenletRef`] | making greenlets, waiting for them, their end |
-//! | [`GreenletRef::kill`], [`Kill`], [`raise()`], [`catch`], [`attempt`], [`Raised`], [`GreenletExit`] | raising |
-//! | [`Greenlet::link`], [`GreenletRef::link_to`], [`LinkedExited`] | links |
+//! | [`spawn_fallible`], [`Runnable`] | greenlets that return a `Result`, or are one's own types |
+//! | [`scope`], [`Greenlet::scoped`] | greenlets that borrow, and those that end with a block |
+//! | [`GreenletRef::kill`], [`Kill`], [`killall`], [`raise()`], [`catch`], [`attempt`], [`Raised`], [`GreenletExit`] | raising |
+//! | [`Greenlet::link`], [`GreenletRef::link_to`], [`spawn_link`], [`LinkedExited`] | links |
 //! | [`sleep()`], [`yield_now`], [`Timeout`], [`with_timeout`] | time |
 //! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | waiting for others |
 //! | [`sync`] | semaphores, and std's locks in cooperative form |
 //! | [`pool`] | groups, bounded pools, mapping over them, and threads for what blocks |
-//! | [`greenlet_local!`] | a value for each greenlet |
+//! | [`greenlet_local!`], [`tree_local!`] | a value for each greenlet, or each tree of spawns |
+//! | [`add_spawn_callback`] | who is told of every start |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 
@@ -74,9 +77,11 @@ pub mod pool;
 mod queue;
 mod raise;
 mod report;
+mod scope;
 pub mod select;
 mod sleep;
 mod spans;
+mod spawn_link;
 mod stack;
 pub mod sync;
 mod timeout;
@@ -86,14 +91,20 @@ mod waitable;
 pub use async_result::{AsyncResult, AsyncResultError};
 pub use event::Event;
 pub use failure::{Failure, GreenletError, attempt};
-pub use greenlet::{Builder, Greenlet, GreenletRef, Interrupt, Kill, current, spawn, spawn_later};
+pub use greenlet::{
+    Builder, Greenlet, GreenletRef, Interrupt, Kill, Runnable, SpawnCallbackId, TreeKey, TreeKeyError,
+    add_spawn_callback, current, killall, killall_with, remove_spawn_callback, spawn, spawn_fallible,
+    spawn_later,
+};
 pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
 pub use join::{joinall, joinall_raise_error, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
 pub use local::{LocalKey, NoGreenlet};
 pub use queue::{Channel, GetError, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, TooManyDone};
 pub use raise::{GreenletExit, Raised, catch, is_unwinding, raise};
+pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{sleep, yield_now};
+pub use spawn_link::{spawn_link, spawn_link_exception, spawn_link_value};
 pub use stack::{GuardMode, StackError, StackSize, StackSizeError, StackStats};
 pub use timeout::{TimedOut, Timeout, with_timeout};
 pub use waitable::{IWait, Waitable, iwait, wait, wait_timeout};

@@ -164,7 +164,7 @@ impl GreenletRef {
     fn add_callback(&self, filter: Filter, place: Place, callback: Callback) -> LinkId {
         let hub = Hub::current_hub();
         let id = next_id();
-        hub.keep_link_callback(id, callback);
+        hub.keep_link_callback(id, self.id(), callback);
         self.add_link(LinkEntry { id, filter, receiver: Receiver::Callback(hub.shared.clone(), place) });
         LinkId { id, hub: hub.shared.clone() }
     }
@@ -254,6 +254,31 @@ impl GreenletRef {
                 in_time
             }
         }
+    }
+
+    /// Takes back all links that have not fired yet, of all kinds and whoever made them, even while they are being notified:
+    /// callbacks of this thread that were not called yet are not called any more.
+    pub fn unlink_all(&self) {
+        let links = std::mem::take(&mut self.header_ref().end.lock().links);
+        for link in links {
+            // A link to a greenlet is only dropped.
+            if let Receiver::Callback(hub, _) = &link.receiver
+                && !hub.is_current()
+            {
+                settle_callback(hub, link.id, Settle::Drop);
+            }
+        }
+        if let Some(hub) = Hub::try_current() {
+            drop(hub.take_link_callbacks_of(self.id()));
+        }
+    }
+
+    /// Whether there are links that have not fired yet. Once this greenlet has ended, those count that were made on this thread,
+    /// until they are called.
+    pub fn has_links(&self) -> bool {
+        let header = self.header_ref();
+        let waiting = !header.end.lock().links.is_empty();
+        waiting || header.ended() && Hub::try_current().is_some_and(|hub| hub.has_link_callback_of(header.id))
     }
 
     /// Takes back the links to this receiver that have not fired yet.

@@ -62,29 +62,41 @@ pub struct LocalKey<T: 'static> {
 )]
 pub struct NoGreenlet;
 
-/// The values of one greenlet, by the address of their key.
+/// The values of one greenlet, or of a tree of them.
 #[derive(Default)]
-pub(crate) struct Locals(RefCell<HashMap<usize, Rc<dyn Any>>>);
+pub(crate) struct Locals(RefCell<Values>);
 
-/// Values may be made while others are dropped; what is there after so many rounds is leaked: it must not be dropped later, on
-/// whatever thread the greenlet's last handle goes.
-const DROP_ROUNDS: usize = 8;
+/// The values by the address of their key.
+type Values = HashMap<usize, Rc<dyn Any>>;
+
+/// Values may be made while others are dropped; what is there after so many rounds is leaked.
+pub(crate) const DROP_ROUNDS: usize = 8;
+
+/// Drops values at the end of who has them.
+pub(crate) fn drop_values(values: Values) {
+    for value in values.into_values() {
+        report::contain_drop("a greenlet-local", || drop(value));
+    }
+}
 
 impl Locals {
-    /// Drops the values at the end of their greenlet.
-    pub(crate) fn drop_all(&self) {
-        for _ in 0..DROP_ROUNDS {
-            let values = self.0.take();
-            if values.is_empty() {
-                return;
+    /// Takes out all values.
+    pub(crate) fn take(&self) -> Values {
+        self.0.take()
+    }
+
+    /// Calls `f` with the value of the key at this address, which is made now if there is none yet.
+    pub(crate) fn with<T: 'static, R>(&self, key: usize, init: fn() -> T, f: impl FnOnce(&T) -> R) -> R {
+        let known = self.0.borrow().get(&key).cloned();
+        let value = match known {
+            Some(value) => value,
+            None => {
+                // The initializer may use this and other keys, and suspend.
+                let value: Rc<dyn Any> = Rc::new(init());
+                self.0.borrow_mut().entry(key).or_insert(value).clone()
             }
-            for value in values.into_values() {
-                if !report::contain(|| drop(value)) {
-                    report::error(format_args!("dropping a greenlet-local panicked"));
-                }
-            }
-        }
-        std::mem::forget(self.0.take());
+        };
+        f(value.downcast_ref().expect("a key has one type"))
     }
 }
 
@@ -115,18 +127,7 @@ impl<T: 'static> LocalKey<T> {
         let current = Hub::current_hub().current_greenlet().ok_or(NoGreenlet)?;
         // SAFETY: the running greenlet is alive, until its code has returned, which is after `f`.
         let locals = unsafe { current.as_ref() }.local.locals();
-        let key = std::ptr::from_ref(self).addr();
-        let known = locals.0.borrow().get(&key).cloned();
-        let value = match known {
-            Some(value) => value,
-            None => {
-                // The initializer may use this and other keys, and suspend.
-                let value: Rc<dyn Any> = Rc::new((self.init)());
-                locals.0.borrow_mut().entry(key).or_insert(value).clone()
-            }
-        };
-        let value = value.downcast_ref().expect("a key has one type");
-        Ok(f(value))
+        Ok(locals.with(std::ptr::from_ref(self).addr(), self.init, f))
     }
 }
 

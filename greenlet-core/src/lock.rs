@@ -33,6 +33,12 @@ impl<T> Lock<T> {
         LockGuard { lock: self }
     }
 
+    /// The guard, if nobody has the lock. For signal handlers, which must not wait for the code that they interrupted.
+    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_, T>> {
+        let free = self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        free.then(|| LockGuard { lock: self })
+    }
+
     #[cold]
     fn lock_contended(&self) {
         let mut spins = 0;

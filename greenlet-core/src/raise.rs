@@ -54,12 +54,22 @@ impl Raised {
         Raised { error: Arc::new(error), timeout: None, rank: 0, revoked: None }
     }
 
+    /// Wraps an error that is boxed already. It is downcast to what is in the box.
+    pub(crate) fn from_box(error: Box<dyn Error + Send + Sync>) -> Raised {
+        Raised { error: Arc::from(error), timeout: None, rank: 0, revoked: None }
+    }
+
     pub(crate) fn by_timeout(error: impl Error + Send + Sync + 'static, id: u64) -> Raised {
         Raised { timeout: Some(id), ..Raised::new(error) }
     }
 
     pub(crate) fn revocable(self, revoked: Arc<AtomicBool>) -> Raised {
         Raised { revoked: Some(revoked), ..self }
+    }
+
+    /// The same error, to be raised in another greenlet.
+    pub(crate) fn for_another(&self) -> Raised {
+        Raised { error: self.error.clone(), timeout: None, rank: 0, revoked: None }
     }
 
     /// Whether the sender has taken it back.

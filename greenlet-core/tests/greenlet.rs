@@ -10,8 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use greenlet_core::{
-    Builder, Event, Failure, Greenlet, GreenletError, GreenletExit, GreenletRef, Hub, Kill, attempt, current,
-    joinall, joinall_timeout, raise, run, sleep, spawn, spawn_later, yield_now,
+    Builder, Event, Failure, Greenlet, GreenletError, GreenletExit, GreenletRef, Hub, Kill, attempt, catch,
+    current, joinall, joinall_timeout, killall, killall_with, raise, run, sleep, spawn, spawn_later,
+    with_timeout, yield_now,
 };
 use support::{FOREVER, GENEROUS, OnDrop, Oops, SHORT, Tally, settle, until};
 
@@ -834,4 +835,69 @@ fn one_that_never_started_ends_with_its_hub() {
     assert!(joined.join_timeout(Duration::ZERO));
     let raised = thread::spawn(|| run(|| Greenlet::new(|| 1))).join().unwrap();
     assert!(raised.kill_with(Kill::error(Oops("too late"))));
+}
+
+// --- limits ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_running_greenlet_is_not_ready_even_in_its_first_turn() {
+    run(|| {
+        let first = spawn(|| (current().ready(), current().successful()));
+        assert_eq!(first.get().unwrap(), (false, false));
+    });
+}
+
+#[test]
+fn an_outer_timeout_is_not_lost_in_any_wait_for_greenlets() {
+    run(|| {
+        let sleeper = Rc::new(spawn(|| sleep(FOREVER)));
+        yield_now();
+        let waits: [fn(&Greenlet<()>); 6] = [
+            |sleeper| sleeper.join(),
+            |sleeper| assert!(!sleeper.join_timeout(GENEROUS)),
+            |sleeper| drop(sleeper.get()),
+            |sleeper| drop(sleeper.get_timeout(GENEROUS)),
+            |sleeper| joinall([sleeper]),
+            |sleeper| assert!(!joinall_timeout([sleeper], GENEROUS)),
+        ];
+        for (n, wait) in waits.into_iter().enumerate() {
+            assert!(with_timeout(SHORT, || wait(&sleeper)).is_err(), "wait {n}");
+            assert!(!sleeper.ready());
+        }
+        let survivor = spawn(|| while catch(|| sleep(FOREVER)).is_ok() {});
+        yield_now();
+        let gate = Rc::new(Event::new());
+        let stubborn = support::with(&gate, |gate| while catch(|| gate.wait()).is_err() {});
+        yield_now();
+        assert!(with_timeout(SHORT, || stubborn.kill()).is_err());
+        assert!(with_timeout(SHORT, || killall([&*survivor, &*stubborn])).is_err());
+        assert!(survivor.ready() && !stubborn.ready());
+        gate.set();
+        sleeper.kill();
+    });
+}
+
+#[test]
+fn one_that_was_never_started_is_waited_for_until_somebody_starts_it() {
+    run(|| {
+        let greenlet = Rc::new(Greenlet::new(|| 1));
+        let waiter = support::with(&greenlet, |greenlet| greenlet.get().unwrap());
+        settle();
+        assert!(!waiter.ready() && matches!(greenlet.get_timeout(SHORT), Err(GreenletError::TimedOut)));
+        greenlet.start();
+        assert_eq!(waiter.get().unwrap(), 1);
+    });
+}
+
+#[test]
+fn absurd_and_zero_times_are_taken() {
+    run(|| {
+        let greenlet = spawn(|| sleep(FOREVER));
+        assert!(!greenlet.join_timeout(Duration::ZERO));
+        assert!(matches!(greenlet.get_timeout(Duration::ZERO), Err(GreenletError::TimedOut)));
+        assert!(!greenlet.kill_with(Kill::default().timeout(Duration::ZERO)) || greenlet.ready());
+        assert!(killall_with([&greenlet], Kill::default().timeout(FOREVER)));
+        let now = spawn_later(Duration::ZERO, || 1);
+        assert_eq!(now.get().unwrap(), 1);
+    });
 }

@@ -1,9 +1,12 @@
 //! Greenlet-locals.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 
-use greenlet_core::{Event, NoGreenlet, current, greenlet_local, joinall, run, spawn, yield_now};
+use greenlet_core::{Event, NoGreenlet, current, greenlet_local, joinall, raise, run, spawn, yield_now};
 
 greenlet_local! {
     static NUMBER: Cell<u32> = Cell::new(7);
@@ -161,5 +164,49 @@ fn what_cannot_be_dropped_at_home_is_dropped_nowhere() {
         // The last handle goes on another thread.
         std::thread::spawn(move || drop(elsewhere)).join().unwrap();
         assert_eq!(drops.get(), before);
+    });
+}
+
+greenlet_local! {
+    static HELD: RefCell<Option<OnDrop>> = RefCell::new(None);
+}
+
+/// Notes where it is dropped.
+struct OnDrop(Arc<Mutex<Vec<ThreadId>>>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push(thread::current().id());
+    }
+}
+
+/// An error that leaves a value in a greenlet-local whenever it is shown.
+#[derive(Clone, Debug)]
+struct Leaves(Arc<Mutex<Vec<ThreadId>>>);
+
+impl fmt::Display for Leaves {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        HELD.with_borrow_mut(|held| *held = Some(OnDrop(self.0.clone())));
+        f.write_str("leaves something")
+    }
+}
+
+impl std::error::Error for Leaves {}
+
+/// A subscriber that formats every report, so the error is shown in the greenlet that failed, after its values were dropped.
+#[test]
+fn what_a_report_leaves_is_dropped_at_home() {
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        run(|| {
+            let drops = Arc::new(Mutex::new(Vec::new()));
+            let error = Leaves(drops.clone());
+            let greenlet = spawn(move || raise(error));
+            greenlet.join();
+            let elsewhere = (*greenlet).clone();
+            drop(greenlet);
+            thread::spawn(move || drop(elsewhere)).join().unwrap();
+            assert_eq!(*drops.lock().unwrap(), [thread::current().id()]);
+        });
     });
 }

@@ -1,5 +1,6 @@
 //! Killing: raising in another greenlet.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use super::GreenletRef;
 use super::raw::Phase;
-use crate::hub::Deadline;
+use crate::hub::{Deadline, Hub};
 use crate::raise::{GreenletExit, Raised};
 
 /// How to kill: what is raised, and how long to wait for the end. See [`GreenletRef::kill_with`].
@@ -35,6 +36,10 @@ impl Kill {
     /// Raises this error: a greenlet that does not catch it fails with it.
     pub fn error(error: impl Error + Send + Sync + 'static) -> Kill {
         Kill { raised: Raised::new(error), wait: Wait::Until(Deadline::Never) }
+    }
+
+    pub(crate) fn raised(raised: Raised) -> Kill {
+        Kill { raised, wait: Wait::Until(Deadline::Never) }
     }
 
     /// How long to wait; `None`: not at all.
@@ -150,5 +155,97 @@ impl GreenletRef {
             Wait::No => self.ready(),
             Wait::Until(deadline) => self.join_deadline(deadline),
         }
+    }
+}
+
+/// Raises [`GreenletExit`] in all of these greenlets and waits until they have ended: see [`killall_with`].
+///
+/// ```
+/// use greenlet_core::{killall, sleep, spawn, yield_now};
+/// use std::time::Duration;
+///
+/// let sleepers: Vec<_> = (0..3).map(|_| spawn(|| sleep(Duration::MAX))).collect();
+/// yield_now();
+/// killall(&sleepers);
+/// assert!(sleepers.iter().all(|sleeper| sleeper.exited()));
+/// ```
+pub fn killall<I>(greenlets: I)
+where
+    I: IntoIterator,
+    I::Item: AsRef<GreenletRef>,
+{
+    killall_with(greenlets, Kill::default());
+}
+
+/// Kills all of these greenlets with an error of one's own, without waiting, or with a limit on the wait, which counts for
+/// all together. True if all have ended.
+///
+/// - Those that have not started, or wait for their first turn, never run; on their own thread they have ended when this begins
+///   to wait.
+/// - The others get the raise in the order given: those of this thread's hub in one go, after everything that is ready now.
+/// - One that is there several times gets it once.
+/// - The current greenlet comes last: it is raised here as soon as the others have theirs on the way, and the wait for them is
+///   off; without waiting it comes at the next suspension point, as from [`GreenletRef::kill_with`].
+///
+/// They may be of several hubs, and of other hubs than the caller's. A kill or timeout of the caller ends the wait; the raises
+/// stand. When the limit has passed gevent raises `Timeout`; here it is the value returned.
+///
+/// ```
+/// use greenlet_core::{catch, killall_with, sleep, spawn, yield_now, Kill};
+/// use std::time::Duration;
+///
+/// let soft = spawn(|| sleep(Duration::MAX));
+/// let hard = spawn(|| {
+///     let _ = catch(|| sleep(Duration::MAX)); // survives one kill
+///     sleep(Duration::MAX)
+/// });
+/// yield_now();
+/// let all_ended = killall_with([&soft, &hard], Kill::default().timeout(Duration::from_millis(1)));
+/// assert!(!all_ended && soft.ready() && !hard.ready());
+/// # hard.kill();
+/// ```
+pub fn killall_with<I>(greenlets: I, kill: Kill) -> bool
+where
+    I: IntoIterator,
+    I::Item: AsRef<GreenletRef>,
+{
+    let mut deadline = kill.deadline();
+    if let Some(deadline) = &mut deadline {
+        deadline.fix();
+    }
+    let mut seen = HashSet::new();
+    let all: Vec<_> = greenlets
+        .into_iter()
+        .map(|greenlet| greenlet.as_ref().clone())
+        .filter(|g| seen.insert(g.header()))
+        .collect();
+    let mut batch = Vec::new();
+    let mut current = None;
+    for greenlet in all.iter().filter(|greenlet| !greenlet.ready()) {
+        match greenlet.home_hub() {
+            Some(_) if greenlet.is_current() => current = Some(greenlet),
+            // Its destructors may suspend, and end others.
+            Some(hub) if greenlet.header_ref().local.phase.get() == Phase::New => {
+                hub.cancel(greenlet.header(), kill.raised.clone());
+            }
+            Some(_) => batch.push(greenlet.clone()),
+            None => greenlet.raise(kill.raised.clone()),
+        }
+    }
+    if !batch.is_empty() {
+        let raised = kill.raised.clone();
+        Hub::current_hub().call_soon(Box::new(move |hub| {
+            batch.into_iter().for_each(|greenlet| hub.deliver(&greenlet, raised.clone()));
+        }));
+    }
+    if let Some(current) = current
+        && !current.kill_with(kill)
+    {
+        // It is not raised here, so whoever waits for the current greenlet would wait for ever.
+        return false;
+    }
+    match deadline {
+        None => all.iter().all(|greenlet| greenlet.ready()),
+        Some(deadline) => all.iter().all(|greenlet| greenlet.join_deadline(deadline)),
     }
 }

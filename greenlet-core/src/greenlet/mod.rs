@@ -1,8 +1,13 @@
 //! Greenlets and the handles to them.
 
 mod builder;
+mod callbacks;
+mod fallible;
 mod kill;
 pub(crate) mod raw;
+mod runnable;
+mod scoped;
+mod tree;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,7 +18,12 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 pub use builder::Builder;
-pub use kill::{Interrupt, Kill};
+pub(crate) use callbacks::SpawnCallbacks;
+pub use callbacks::{SpawnCallbackId, add_spawn_callback, remove_spawn_callback};
+pub use fallible::spawn_fallible;
+pub use kill::{Interrupt, Kill, killall, killall_with};
+pub use runnable::Runnable;
+pub use tree::{TreeKey, TreeKeyError};
 
 use crate::failure::{End, Failure, GreenletError};
 use crate::hub::{self, Deadline, Hub, HubRef, Nanos};
@@ -21,7 +31,7 @@ use crate::raise::{GreenletExit, Raised};
 use crate::select::Operation;
 use crate::wait::{Attempt, WaitList, wait};
 use crate::waitable::{Waitable, WhenReady, sealed::Watch};
-use raw::{Header, Spec, Start};
+use raw::{Born, Code, Header, Plain, Start};
 
 /// A greenlet, by whatever it returns: its identity, its state, and the means to wait for it, kill it and link it.
 ///
@@ -73,7 +83,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Greenlet::start_new(hub::spec(Hub::current_hub().shared.clone(), Location::caller()), f)
+    Greenlet::start_new(Location::caller(), Plain(f))
 }
 
 /// As [`spawn`], starting after `delay`. A kill before that ends it without a run.
@@ -102,33 +112,53 @@ impl<T: 'static> Greenlet<T> {
     #[inline]
     #[track_caller]
     pub fn new<F: FnOnce() -> T + 'static>(f: F) -> Greenlet<T> {
-        Greenlet::new_on(Hub::current_hub().shared.clone(), Location::caller(), f)
+        let spec = Hub::current_hub().spec(Location::caller());
+        Greenlet::from_header(raw::allocate(spec, Start::Later, Plain(f)))
     }
 
-    #[inline]
+    /// Makes a greenlet of any hub, on any thread. It is nobody's child.
     pub(crate) fn new_on<F: FnOnce() -> T + 'static>(
         shared: HubRef,
         site: &'static Location<'static>,
         f: F,
     ) -> Greenlet<T> {
-        Greenlet::from_header(raw::allocate(hub::spec(shared, site), Start::Later, f))
+        let spec = hub::spec(shared, site, Born::at(Nanos::now()));
+        Greenlet::from_header(raw::allocate(spec, Start::Later, Plain(f)))
     }
 
     /// Makes a greenlet of this thread's hub and starts it.
     #[inline]
-    fn start_new<F: FnOnce() -> T + 'static>(spec: Spec, f: F) -> Greenlet<T> {
-        let header = raw::allocate(spec, Start::Claimed, f);
-        Hub::current_hub().start_claimed(header);
-        Greenlet::from_header(header)
-    }
-
-    /// Takes over the typed handle that `raw::allocate` made.
-    fn from_header(header: NonNull<Header>) -> Greenlet<T> {
-        Greenlet { greenlet: ManuallyDrop::new(GreenletRef(header)), value: PhantomData }
+    fn start_new<C>(site: &'static Location<'static>, code: C) -> Greenlet<T>
+    where
+        C: Code<Value = T> + 'static,
+    {
+        // SAFETY: nothing in the code borrows.
+        unsafe { Greenlet::start_new_unchecked(site, code) }
     }
 }
 
 impl<T> Greenlet<T> {
+    /// Takes over the typed handle that `raw::allocate` made.
+    fn from_header(header: NonNull<Header>) -> Greenlet<T> {
+        Greenlet { greenlet: ManuallyDrop::new(GreenletRef(header)), value: PhantomData }
+    }
+
+    /// Makes a greenlet of this thread's hub and starts it.
+    ///
+    /// # Safety
+    /// What the code borrows outlives the greenlet (`ready` is true), and what the value borrows outlives the last typed handle.
+    #[inline]
+    pub(crate) unsafe fn start_new_unchecked<C>(site: &'static Location<'static>, code: C) -> Greenlet<T>
+    where
+        C: Code<Value = T>,
+    {
+        let hub = Hub::current_hub();
+        let header = raw::allocate(hub.spec(site), Start::Claimed, code);
+        hub.start_claimed(header);
+        hub.announce(header);
+        Greenlet::from_header(header)
+    }
+
     /// The returned value, once the greenlet has ended with one.
     #[inline]
     pub fn value(&self) -> Option<&T> {
@@ -137,6 +167,8 @@ impl<T> Greenlet<T> {
     }
 
     /// Waits for the greenlet and clones what it returned. May be called as often as one likes.
+    ///
+    /// One that was never [started](GreenletRef::start) is waited for until somebody starts or kills it.
     ///
     /// # Errors
     /// [`GreenletError::Exit`] if it was killed, [`GreenletError::Failed`] if it failed.
@@ -273,6 +305,7 @@ impl GreenletRef {
         match self.home_hub() {
             Some(hub) => {
                 hub.start(self.0);
+                hub.announce(self.0);
                 true
             }
             None => self.clone().hand_to_hub(),
@@ -337,6 +370,13 @@ impl GreenletRef {
         }
     }
 
+    /// Raises in the current greenlet at its next suspension point. Does nothing if it is not current.
+    pub(crate) fn raise_later(&self, raised: Raised) {
+        if self.is_current() {
+            self.header_ref().local.push_raise(raised);
+        }
+    }
+
     /// Forgets what a timeout raised and was not thrown yet.
     pub(crate) fn forget_timeout(&self, id: u64) {
         if self.home_hub().is_some() {
@@ -346,7 +386,8 @@ impl GreenletRef {
 
     // --- waiting -----------------------------------------------------------------------------------------------
 
-    /// Waits until it has ended, in whatever way. Does not suspend if it has.
+    /// Waits until it has ended, in whatever way. Does not suspend if it has. One that was never started is waited for until
+    /// somebody starts or kills it.
     ///
     /// # Panics
     /// When a greenlet joins itself: it would wait for ever.
@@ -414,12 +455,76 @@ impl GreenletRef {
         self.header_ref().id
     }
 
-    /// The name from [`Builder::name`], or `Greenlet-` and its id.
+    /// The name from [`Builder::name`] or [`set_name`](GreenletRef::set_name), or `Greenlet-` and its id.
+    ///
+    /// gevent's default is made from the [`minimal_ident`](GreenletRef::minimal_ident), which says little in a log, since it
+    /// is soon somebody else's.
     pub fn name(&self) -> String {
         match self.header_ref().given_name() {
-            Some(name) => name.to_owned(),
+            Some(name) => String::from(&**name),
             None => format!("Greenlet-{}", self.id()),
         }
+    }
+
+    /// Names it anew, from any thread: what is shown in every report from now on.
+    ///
+    /// ```
+    /// use greenlet_core::{current, spawn};
+    ///
+    /// let server = spawn(|| {
+    ///     current().set_name("server on port 80");
+    ///     current().name()
+    /// });
+    /// assert_eq!(server.get()?, "server on port 80");
+    /// # Ok::<(), greenlet_core::GreenletError>(())
+    /// ```
+    pub fn set_name(&self, name: impl Into<String>) {
+        self.header_ref().set_name(name.into().into_boxed_str());
+    }
+
+    /// A small number that no other live greenlet of its hub has, from 0 up: an index for tables. It is given with the first
+    /// call, and free for others when the greenlet has ended. [`id`](GreenletRef::id) is for ever.
+    ///
+    /// `None` if it has ended, and on other threads than its own.
+    ///
+    /// ```
+    /// use greenlet_core::{joinall, spawn};
+    ///
+    /// let pair = [spawn(|| ()), spawn(|| ())];
+    /// assert_eq!(pair.each_ref().map(|g| g.minimal_ident()), [Some(0), Some(1)]);
+    /// joinall(&pair);
+    /// assert_eq!(pair[0].minimal_ident(), None);
+    /// assert_eq!(spawn(|| ()).minimal_ident(), Some(0));
+    /// ```
+    pub fn minimal_ident(&self) -> Option<u32> {
+        let hub = self.home_hub()?;
+        let header = self.header_ref();
+        if header.ended() {
+            return None;
+        }
+        header.local.note_ident();
+        Some(hub.ident(header.id))
+    }
+
+    /// The id of the greenlet that spawned it, which may have ended. `None` if it was spawned by a callback of the loop or
+    /// sent from another thread, and for main.
+    pub fn parent_id(&self) -> Option<u64> {
+        let parent = self.header_ref().parent;
+        (parent != 0).then_some(parent)
+    }
+
+    /// The greenlet that spawned it, if it is alive. `None` on other threads than its own.
+    ///
+    /// It is not kept alive for this, but looked up among the hub's greenlets, which takes longer the more there are.
+    pub fn spawning_greenlet(&self) -> Option<GreenletRef> {
+        let id = self.parent_id()?;
+        self.home_hub()?.live_greenlet(id)
+    }
+
+    /// When it was made, to within 17 ms and the hub's last look at the clock.
+    #[expect(dead_code, reason = "for those who watch how old greenlets are")]
+    pub(crate) fn born(&self) -> Nanos {
+        self.header_ref().born.nanos()
     }
 
     /// Where it was spawned.
@@ -429,12 +534,21 @@ impl GreenletRef {
 }
 
 impl Header {
-    /// Its name and number, as reports show them. Neither allocates nor locks.
-    pub(crate) fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        match self.given_name() {
-            Some(name) => write!(out, "{name} (Greenlet-{})", self.id),
-            None => write!(out, "Greenlet-{}", self.id),
-        }
+    /// Its name and number, as reports show them.
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        describe(self.given_name().as_ref().map(|name| &***name), self.id, out)
+    }
+
+    /// As `describe`, neither allocating nor waiting for a lock.
+    pub(crate) fn describe_in_signal(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.with_given_name(|name| describe(name, self.id, out))
+    }
+}
+
+fn describe(name: Option<&str>, id: u64, out: &mut dyn fmt::Write) -> fmt::Result {
+    match name {
+        Some(name) => write!(out, "{name} (Greenlet-{id})"),
+        None => write!(out, "Greenlet-{id}"),
     }
 }
 

@@ -15,19 +15,24 @@
 //!   handles reach it; it is dropped by whoever sets the second of `VALUE` and `NO_HANDLES`. A typed handle goes to
 //!   another thread only if `T` may.
 //! - **Closure.** It is dropped, or run, on the home thread. If the last count goes elsewhere before it ran, the
-//!   allocation is sent home first.
+//!   allocation is sent home first. It is gone when `ENDED` is set (unless it is leaked, since home is gone), which is what
+//!   closures that borrow lean on (see `scope`).
+//! - **Extras.** Greenlet-locals and the tree are dropped at the end of the greenlet, at home; nothing of them is left for
+//!   whoever frees the allocation.
 
 use std::cell::{Cell, OnceCell, UnsafeCell};
+use std::error::Error;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::OnceLock;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 
 use crate::failure::{End, Failure};
-use crate::hub::{HubRef, HubShared, Link, LinkKind, Worker};
+use crate::hub::{Hub, HubRef, HubShared, Link, LinkKind, Nanos, Worker};
 use crate::link::LinkEntry;
-use crate::local::Locals;
+use crate::local::{self, Locals};
 use crate::lock::Lock;
 use crate::raise::Raised;
 use crate::report;
@@ -46,8 +51,11 @@ pub(crate) struct Header {
     vtable: &'static VTable,
     pub(crate) shared: HubRef,
     pub(crate) id: u64,
+    /// The id of the greenlet that spawned it; 0 if none did.
+    pub(crate) parent: u64,
     pub(crate) site: &'static Location<'static>,
-    name: OnceLock<Box<str>>,
+    /// When it was made, coarsely: see `Born`.
+    pub(crate) born: Born,
     pub(crate) local: Local,
     pub(crate) end: Lock<Ending>,
 }
@@ -71,6 +79,10 @@ pub(crate) struct Local {
     pub(crate) has_raises: Cell<bool>,
     /// Made when the greenlet first uses a greenlet-local.
     locals: OnceCell<Box<Locals>>,
+    /// The values of the spawn tree that it belongs to: made with its first child or first use. Not dropped with the header.
+    tree: Cell<Option<ManuallyDrop<Rc<Locals>>>>,
+    /// What it has that must be dropped at its end: `IDENT`, `LOCALS`, `TREE`.
+    extras: Cell<u8>,
     /// Raises are discarded: a main greenlet that ends its hub.
     pub(crate) shielded: Cell<bool>,
     /// The thread's own stack: it has no worker, and suspends by running the loop.
@@ -94,9 +106,32 @@ pub(crate) enum Phase {
 
 /// The end of a greenlet and who wants to know it.
 pub(crate) struct Ending {
+    /// Here since it may be changed, and is needed seldom.
+    name: Option<Arc<Name>>,
     pub(crate) failure: Option<Failure>,
     pub(crate) waiters: WaitList<()>,
     pub(crate) links: Vec<LinkEntry>,
+}
+
+/// A name, behind a thin pointer.
+pub(crate) struct Name(Box<str>);
+
+/// A point in time that takes four bytes: in units of 2^24 nanoseconds (17 ms), which last for two years.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Born(u32);
+
+impl Born {
+    const SHIFT: u32 = 24;
+
+    #[inline]
+    pub(crate) fn at(now: Nanos) -> Born {
+        Born((now.0 >> Born::SHIFT) as u32)
+    }
+
+    /// Not earlier than it was.
+    pub(crate) fn nanos(self) -> Nanos {
+        Nanos(u64::from(self.0) << Born::SHIFT)
+    }
 }
 
 // SAFETY: wait nodes are only reached under the lock that this is kept in (see `wait`).
@@ -112,6 +147,11 @@ const STARTED: u8 = 1 << 5;
 /// It goes home to be dropped.
 const DISCARDED: u8 = 1 << 6;
 
+/// Extras of a greenlet: a minimal ident, greenlet-locals, membership in a tree.
+const IDENT: u8 = 1;
+const LOCALS: u8 = 1 << 1;
+const TREE: u8 = 1 << 2;
+
 pub(crate) struct VTable {
     run: unsafe fn(NonNull<Header>) -> End,
     drop_closure: unsafe fn(NonNull<Header>),
@@ -120,20 +160,78 @@ pub(crate) struct VTable {
     free: unsafe fn(NonNull<Header>),
 }
 
-#[repr(C)]
-struct Allocation<F, T> {
-    header: Header,
-    body: UnsafeCell<Body<F, T>>,
+/// What a greenlet runs.
+pub(crate) trait Code {
+    type Returned;
+    /// What the greenlet has in the end.
+    type Value;
+
+    /// Runs it. May unwind.
+    fn call(self) -> Self::Returned;
+
+    /// Makes the end of what was returned, and keeps the value if there is one. Runs no code of the user's.
+    fn settle(returned: Self::Returned, keep: impl FnOnce(Self::Value)) -> End;
 }
 
-union Body<F, T> {
-    closure: ManuallyDrop<F>,
+/// A closure whose result is the value.
+pub(crate) struct Plain<F>(pub(crate) F);
+
+impl<F: FnOnce() -> T, T> Code for Plain<F> {
+    type Returned = T;
+    type Value = T;
+
+    #[inline]
+    fn call(self) -> T {
+        (self.0)()
+    }
+
+    #[inline]
+    fn settle(returned: T, keep: impl FnOnce(T)) -> End {
+        keep(returned);
+        End::Value
+    }
+}
+
+/// A closure whose `Err` is a failure.
+pub(crate) struct Fallible<F>(pub(crate) F);
+
+impl<F, T, E> Code for Fallible<F>
+where
+    F: FnOnce() -> Result<T, E>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Returned = Result<T, Box<dyn Error + Send + Sync>>;
+    type Value = T;
+
+    fn call(self) -> Self::Returned {
+        (self.0)().map_err(Into::into)
+    }
+
+    fn settle(returned: Self::Returned, keep: impl FnOnce(T)) -> End {
+        match returned {
+            Ok(value) => {
+                keep(value);
+                End::Value
+            }
+            Err(error) => End::from_raised(Raised::from_box(error)),
+        }
+    }
+}
+
+#[repr(C)]
+struct Allocation<C, T> {
+    header: Header,
+    body: UnsafeCell<Body<C, T>>,
+}
+
+union Body<C, T> {
+    closure: ManuallyDrop<C>,
     value: ManuallyDrop<T>,
 }
 
-struct Table<F, T>(F, T);
+struct Table<C>(C);
 
-impl<F: FnOnce() -> T, T> Table<F, T> {
+impl<C: Code> Table<C> {
     const TABLE: VTable = VTable {
         run: Self::run,
         drop_closure: Self::drop_closure,
@@ -142,9 +240,9 @@ impl<F: FnOnce() -> T, T> Table<F, T> {
         free: Self::free,
     };
 
-    fn body(header: NonNull<Header>) -> *mut Body<F, T> {
-        // SAFETY: every header with this table heads an `Allocation<F, T>`.
-        unsafe { header.cast::<Allocation<F, T>>().as_ref() }.body.get()
+    fn body(header: NonNull<Header>) -> *mut Body<C, C::Value> {
+        // SAFETY: every header with this table heads such an allocation.
+        unsafe { header.cast::<Allocation<C, C::Value>>().as_ref() }.body.get()
     }
 
     /// Caller: the home thread, once, with the closure still there.
@@ -152,12 +250,9 @@ impl<F: FnOnce() -> T, T> Table<F, T> {
         let body = Self::body(header);
         // SAFETY: the caller promises that the closure is there and takes it out by this.
         let closure = unsafe { ManuallyDrop::take(&mut (*body).closure) };
-        match catch_unwind(AssertUnwindSafe(closure)) {
-            Ok(value) => {
-                // SAFETY: the closure is gone, nobody reads the value before `end` sets `VALUE`.
-                unsafe { (*body).value = ManuallyDrop::new(value) };
-                End::Value
-            }
+        match catch_unwind(AssertUnwindSafe(|| closure.call())) {
+            // SAFETY: the closure is gone, nobody reads the value before `end` sets `VALUE`.
+            Ok(returned) => C::settle(returned, |value| unsafe { (*body).value = ManuallyDrop::new(value) }),
             Err(payload) => End::from_unwind(payload),
         }
     }
@@ -166,9 +261,7 @@ impl<F: FnOnce() -> T, T> Table<F, T> {
     unsafe fn drop_closure(header: NonNull<Header>) {
         // SAFETY: as promised by the caller.
         let drop = || unsafe { ManuallyDrop::drop(&mut (*Self::body(header)).closure) };
-        if !report::contain(drop) {
-            report::error(format_args!("dropping the closure of a greenlet that never ran panicked"));
-        }
+        report::contain_drop("the closure of a greenlet that never ran", drop);
     }
 
     unsafe fn value(header: NonNull<Header>) -> NonNull<()> {
@@ -180,27 +273,26 @@ impl<F: FnOnce() -> T, T> Table<F, T> {
     unsafe fn drop_value(header: NonNull<Header>) {
         // SAFETY: as promised by the caller.
         let drop = || unsafe { ManuallyDrop::drop(&mut (*Self::body(header)).value) };
-        if !report::contain(drop) {
-            report::error(format_args!("dropping the value of a greenlet panicked"));
-        }
+        report::contain_drop("the value of a greenlet", drop);
     }
 
     /// Caller: the last count. The closure and the value are gone already.
     unsafe fn free(header: NonNull<Header>) {
         // SAFETY: the allocation was made by `allocate` with these types; nobody else has it.
-        let allocation = unsafe { Box::from_raw(header.cast::<Allocation<F, T>>().as_ptr()) };
+        let allocation = unsafe { Box::from_raw(header.cast::<Allocation<C, C::Value>>().as_ptr()) };
         // A failure has the user's error in it.
-        if !report::contain(|| drop(allocation)) {
-            report::error(format_args!("dropping the failure of a greenlet panicked"));
-        }
+        report::contain_drop("the failure of a greenlet", || drop(allocation));
     }
 }
 
 pub(crate) struct Spec {
     pub(crate) shared: HubRef,
     pub(crate) id: u64,
+    pub(crate) parent: u64,
     pub(crate) site: &'static Location<'static>,
+    pub(crate) born: Born,
     pub(crate) stack_size: StackSize,
+    pub(crate) tree: Option<Rc<Locals>>,
 }
 
 /// Whether a new greenlet starts right away.
@@ -213,24 +305,24 @@ pub(crate) enum Start {
 
 /// Makes a greenlet with one typed handle.
 #[inline]
-pub(crate) fn allocate<F: FnOnce() -> T, T>(spec: Spec, start: Start, closure: F) -> NonNull<Header> {
+pub(crate) fn allocate<C: Code>(spec: Spec, start: Start, code: C) -> NonNull<Header> {
     // Written in place: moving it would cost as much as a switch.
-    let allocation = Box::leak(Box::<Allocation<F, T>>::new_uninit()).as_mut_ptr();
+    let allocation = Box::leak(Box::<Allocation<C, C::Value>>::new_uninit()).as_mut_ptr();
     // SAFETY: the fields of a fresh allocation.
     unsafe {
-        (&raw mut (*allocation).body).write(UnsafeCell::new(Body { closure: ManuallyDrop::new(closure) }));
+        (&raw mut (*allocation).body).write(UnsafeCell::new(Body { closure: ManuallyDrop::new(code) }));
         let (state, refs) = if start == Start::Claimed { (STARTED, 2) } else { (0, 1) };
-        (&raw mut (*allocation).header).write(Header::new(spec, &Table::<F, T>::TABLE, false, state, refs));
+        (&raw mut (*allocation).header).write(Header::new(spec, &Table::<C>::TABLE, false, state, refs));
         NonNull::new_unchecked(allocation).cast()
     }
 }
 
 /// Makes the main greenlet of a hub: it runs already and counts for the hub only.
 pub(crate) fn allocate_main(spec: Spec) -> NonNull<Header> {
-    let header = Header::new(spec, &Table::<fn(), ()>::TABLE, true, NO_HANDLES | STARTED, 1);
+    let header = Header::new(spec, &Table::<Plain<fn()>>::TABLE, true, NO_HANDLES | STARTED, 1);
     header.local.phase.set(Phase::Started);
     header.set_name("main".into());
-    let body = UnsafeCell::new(Body::<fn(), ()> { value: ManuallyDrop::new(()) });
+    let body = UnsafeCell::new(Body::<Plain<fn()>, ()> { value: ManuallyDrop::new(()) });
     NonNull::from(Box::leak(Box::new(Allocation { header, body }))).cast()
 }
 
@@ -246,8 +338,9 @@ impl Header {
             vtable,
             shared: spec.shared,
             id: spec.id,
+            parent: spec.parent,
             site: spec.site,
-            name: OnceLock::new(),
+            born: spec.born,
             local: Local {
                 phase: Cell::new(Phase::New),
                 queued: Cell::new(false),
@@ -259,21 +352,32 @@ impl Header {
                 raises: Cell::new(None),
                 has_raises: Cell::new(false),
                 locals: OnceCell::new(),
+                extras: Cell::new(if spec.tree.is_some() { TREE } else { 0 }),
+                tree: Cell::new(spec.tree.map(ManuallyDrop::new)),
                 shielded: Cell::new(false),
                 is_main,
             },
-            end: Lock::new(Ending { failure: None, waiters: WaitList::new(), links: Vec::new() }),
+            end: Lock::new(Ending { name: None, failure: None, waiters: WaitList::new(), links: Vec::new() }),
         }
     }
 
-    /// Gives it a name, once.
+    /// Gives it a name, instead of the one it has.
     pub(crate) fn set_name(&self, name: Box<str>) {
-        let _ = self.name.set(name);
+        let name = Some(Arc::new(Name(name)));
+        let old = std::mem::replace(&mut self.end.lock().name, name);
+        drop(old);
     }
 
     /// The name given to it, if any.
-    pub(crate) fn given_name(&self) -> Option<&str> {
-        self.name.get().map(|name| &**name)
+    pub(crate) fn given_name(&self) -> Option<Arc<Name>> {
+        self.end.lock().name.clone()
+    }
+
+    /// Calls `f` with the name given to it, if any, under the lock. Does not wait for the lock: if it is held, there is no name.
+    /// For signal handlers, hence `f` must be fit for them.
+    pub(crate) fn with_given_name<R>(&self, f: impl FnOnce(Option<&str>) -> R) -> R {
+        let ending = self.end.try_lock();
+        f(ending.as_ref().and_then(|ending| ending.name.as_deref()).map(|name| &**name))
     }
 
     // --- state -----------------------------------------------------------------------------------------------
@@ -384,6 +488,7 @@ impl Header {
                     return HubShared::send_home(this);
                 }
                 (header.vtable.drop_closure)(this);
+                header.drop_extras();
             }
             (header.vtable.free)(this);
         }
@@ -473,16 +578,83 @@ impl Header {
     }
 }
 
+impl std::ops::Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Header {
+    /// Drops what a few greenlets have: the values of greenlet-locals, and those of the tree if it is the last member. That
+    /// may suspend. At home, in the greenlet's name or before it ever ran.
+    #[inline]
+    pub(crate) fn drop_extras(&self) {
+        if self.local.extras.get() != 0 {
+            self.drop_extras_slow();
+        }
+    }
+
+    #[inline(never)]
+    fn drop_extras_slow(&self) {
+        let local = &self.local;
+        // Values may be made while others are dropped.
+        for _ in 0..local::DROP_ROUNDS {
+            let extras = local.extras.replace(0);
+            if extras & TREE != 0
+                && let Some(tree) = local.tree.take()
+                && let Some(last) = Rc::into_inner(ManuallyDrop::into_inner(tree))
+            {
+                local::drop_values(last.take());
+            }
+            if extras & LOCALS != 0
+                && let Some(locals) = local.locals.get()
+            {
+                local::drop_values(locals.take());
+            }
+            if extras & IDENT != 0
+                && let Some(hub) = Hub::try_current()
+            {
+                hub.release_ident(self.id);
+            }
+            if local.extras.get() == 0 {
+                return;
+            }
+        }
+        // What is there now is leaked: it must not be dropped later, on whatever thread the last handle goes.
+        std::mem::forget(local.locals.get().map(|locals| locals.take()));
+        local.tree.set(None);
+    }
+}
+
 impl Local {
     pub(crate) fn locals(&self) -> &Locals {
+        self.add_extra(LOCALS);
         self.locals.get_or_init(Box::default)
     }
 
-    /// Drops the values of greenlet-locals, which may suspend.
+    /// It has a minimal ident from now on.
+    pub(crate) fn note_ident(&self) {
+        self.add_extra(IDENT);
+    }
+
+    fn add_extra(&self, extra: u8) {
+        self.extras.set(self.extras.get() | extra);
+    }
+
+    /// The values of the spawn tree, whose first member it is if it does not belong to one yet.
     #[inline]
-    pub(crate) fn drop_locals(&self) {
-        if let Some(locals) = self.locals.get() {
-            locals.drop_all();
+    pub(crate) fn tree(&self) -> Rc<Locals> {
+        // SAFETY: only this thread touches the cell (`Home`), and nothing else does while the reference is in use: cloning and
+        // making an `Rc` calls nothing of ours or the user's.
+        let tree = unsafe { &mut *self.tree.as_ptr() };
+        match tree {
+            Some(tree) => Rc::clone(tree),
+            None => {
+                self.add_extra(TREE);
+                Rc::clone(tree.insert(ManuallyDrop::new(Rc::default())))
+            }
         }
     }
 

@@ -99,6 +99,16 @@ impl Hub {
         greenlets
     }
 
+    /// The live greenlet (or main) with this id. It looks at all.
+    pub(crate) fn live_greenlet(&self, id: u64) -> Option<GreenletRef> {
+        let live = self.live.borrow();
+        // SAFETY: live greenlets are held by the hub, and so is main.
+        unsafe {
+            let found = live.iter().chain([&self.main]).find(|header| header.as_ref().id == id)?;
+            Some(GreenletRef::retained(*found))
+        }
+    }
+
     /// Waits until no greenlet is left, including those that are spawned meanwhile.
     pub(super) fn join_all_live(&self) {
         loop {
@@ -262,6 +272,7 @@ impl Hub {
         }
         let callbacks = self.link_callbacks.take();
         report::contain(|| drop(callbacks));
+        self.spawn_callbacks.clear();
         while let Some(entry) = self.ready.pop() {
             if let Entry::Resume(header) = entry
                 && header != self.main

@@ -8,7 +8,6 @@ use crate::greenlet::raw::{Header, Phase};
 use crate::greenlet::{Greenlet, GreenletRef};
 use crate::raise::Raised;
 use crate::report;
-use crate::spawn;
 
 impl Hub {
     /// Queues a greenlet of this hub to be resumed.
@@ -46,7 +45,9 @@ impl Hub {
 
     /// Starts a greenlet after a while.
     pub(crate) fn start_at(&self, deadline: Nanos, greenlet: GreenletRef) {
+        let header = greenlet.header();
         self.timers.borrow_mut().insert(deadline, TimerAction::Start(greenlet));
+        self.announce(header);
     }
 
     /// Runs a callback in the loop, after everything that is ready now.
@@ -85,8 +86,10 @@ impl Hub {
             Phase::New => {
                 // Its closure is dropped on a stack, where a destructor may suspend.
                 local.phase.set(Phase::Ending);
-                let greenlet = greenlet.clone();
-                drop(spawn(move || Hub::current_hub().cancel(greenlet.header(), raised)));
+                let cancel = CancelOnDrop { greenlet: greenlet.clone(), raised: Some(raised) };
+                let canceller = Greenlet::new(move || drop(cancel));
+                canceller.header_ref().claim_start();
+                self.start(canceller.header());
             }
             Phase::Started if local.shielded.get() => {}
             Phase::Started => {
@@ -158,7 +161,7 @@ impl Hub {
         greenlet.local.phase.set(Phase::Ending);
         greenlet.local.clear_raises();
         self.panic_places.borrow_mut().retain(|(id, _)| *id != greenlet.id);
-        greenlet.local.drop_locals();
+        greenlet.drop_extras();
         let end = match end {
             End::Failed(failure) => {
                 report_failure(greenlet, &failure);
@@ -188,6 +191,8 @@ impl Hub {
             // SAFETY: `set_ended` said that nobody can ask for it.
             unsafe { Header::drop_value(header) };
         }
+        // Destructors and reports may have made new ones.
+        greenlet.drop_extras();
         greenlet.local.phase.set(Phase::Ended);
         let index = greenlet.local.live_index.get();
         if index == u32::MAX {
@@ -213,6 +218,34 @@ impl Hub {
     }
 }
 
+/// Keeps a raise that was caught in the wrong place for the next suspension point of the current greenlet. False if there is none
+/// in which it could be raised.
+pub(crate) fn raise_again(raised: &Raised) -> bool {
+    let Some(current) = Hub::try_current().and_then(Hub::current_greenlet) else { return false };
+    // SAFETY: the running greenlet is alive.
+    let local = unsafe { &current.as_ref().local };
+    if local.phase.get() != Phase::Started {
+        return false;
+    }
+    local.push_raise(raised.clone());
+    true
+}
+
+/// Cancels a greenlet that has not run, wherever this is dropped: in the greenlet that is spawned for that, or, if that one
+/// is killed before its first turn, in its place.
+struct CancelOnDrop {
+    greenlet: GreenletRef,
+    raised: Option<Raised>,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let (Some(hub), Some(raised)) = (Hub::try_current(), self.raised.take()) {
+            hub.cancel(self.greenlet.header(), raised);
+        }
+    }
+}
+
 /// Reports that a greenlet failed; once for each failure, however many greenlets it is handed on to.
 #[cold]
 fn report_failure(greenlet: &Header, failure: &Failure) {
@@ -230,11 +263,22 @@ fn report_failure(greenlet: &Header, failure: &Failure) {
 }
 
 impl Hub {
-    pub(crate) fn keep_link_callback(&self, key: u64, callback: Callback) {
-        self.link_callbacks.borrow_mut().insert(key, callback);
+    pub(crate) fn keep_link_callback(&self, key: u64, source: u64, callback: Callback) {
+        self.link_callbacks.borrow_mut().insert(key, (source, callback));
     }
 
     pub(crate) fn take_link_callback(&self, key: u64) -> Option<Callback> {
-        self.link_callbacks.borrow_mut().remove(&key)
+        self.link_callbacks.borrow_mut().remove(&key).map(|(_, callback)| callback)
+    }
+
+    /// Takes those of one source. It looks at all.
+    pub(crate) fn take_link_callbacks_of(&self, source: u64) -> Vec<Callback> {
+        let mut callbacks = self.link_callbacks.borrow_mut();
+        callbacks.extract_if(|_, (of, _)| *of == source).map(|(_, (_, callback))| callback).collect()
+    }
+
+    /// Whether there is a callback of that source which was not called. It looks at all.
+    pub(crate) fn has_link_callback_of(&self, source: u64) -> bool {
+        self.link_callbacks.borrow().values().any(|(of, _)| *of == source)
     }
 }

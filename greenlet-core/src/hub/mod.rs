@@ -22,6 +22,7 @@ mod config;
 mod counted;
 mod drain;
 mod handle;
+mod idents;
 mod inbox;
 mod life;
 mod panics;
@@ -47,7 +48,8 @@ pub(crate) use counted::HubRef;
 pub use drain::run;
 pub use handle::{HubGone, HubHandle};
 pub(crate) use inbox::{Link, LinkKind};
-pub(crate) use panics::{take_panic_place, unwinding_begins, unwinding_ended, unwindings};
+pub(crate) use life::raise_again;
+pub(crate) use panics::{put_panic_place, take_panic_place, unwinding_begins, unwinding_ended, unwindings};
 pub(crate) use park::WakeTimer;
 pub(crate) use poller::{Readiness, Token};
 pub(crate) use ready::Callback;
@@ -57,7 +59,8 @@ pub(crate) use timers::TimerKey;
 pub(crate) use worker::Worker;
 
 use crate::greenlet::GreenletRef;
-use crate::greenlet::raw::{self, Header, Spec};
+use crate::greenlet::SpawnCallbacks;
+use crate::greenlet::raw::{self, Born, Header, Spec};
 use crate::io::SourceTable;
 use crate::stack::{StackPool, overflow};
 use ready::ReadyQueue;
@@ -85,8 +88,10 @@ pub struct Hub {
     idle_workers: RefCell<Vec<NonNull<Worker>>>,
     /// Greenlets that were started and have not ended, main left out.
     live: RefCell<Vec<NonNull<Header>>>,
-    /// Callbacks of links that were made on this thread.
-    link_callbacks: RefCell<HashMap<u64, Callback>>,
+    /// Callbacks of links that were made on this thread, with the id of the source.
+    link_callbacks: RefCell<HashMap<u64, (u64, Callback)>>,
+    pub(crate) spawn_callbacks: SpawnCallbacks,
+    idents: RefCell<idents::Idents>,
     /// How often main has waited; see `drain::watch_thread_end`.
     waits_of_main: Cell<u64>,
     /// Operations in a row that may not have waited; see `Hub::take_part`.
@@ -239,7 +244,7 @@ impl Hub {
         overflow::prepare_thread();
         panics::install_hook();
         let shared = HubRef::new(HubShared::new(config.stack_size)?);
-        let main = raw::allocate_main(spec(shared.clone(), Location::caller()));
+        let main = raw::allocate_main(spec(shared.clone(), Location::caller(), Born::at(Nanos::now())));
         let hub = Box::new(Hub {
             shared,
             credit: Cell::new(0),
@@ -255,6 +260,8 @@ impl Hub {
             idle_workers: RefCell::new(Vec::new()),
             live: RefCell::new(Vec::new()),
             link_callbacks: RefCell::new(HashMap::new()),
+            spawn_callbacks: SpawnCallbacks::default(),
+            idents: RefCell::default(),
             waits_of_main: Cell::new(0),
             streak: Cell::new(0),
             unwinding: Cell::new(0),
@@ -283,16 +290,40 @@ impl Hub {
         self.current.get()
     }
 
+    /// Runs `f` as a callback of the loop: it must not block, and no greenlet is current. `f` does not unwind.
+    pub(crate) fn as_if_in_loop(&self, f: impl FnOnce()) {
+        let current = self.current.take();
+        f();
+        self.current.set(current);
+    }
+
     pub(crate) fn main_greenlet(&self) -> NonNull<Header> {
         self.main
     }
 }
 
-/// What a greenlet of that hub is made from.
+impl Hub {
+    /// What a greenlet of this hub is made from. It is a child of whoever runs.
+    #[inline]
+    pub(crate) fn spec(&self, site: &'static Location<'static>) -> Spec {
+        let mut spec = spec(self.shared.clone(), site, Born::at(self.last_poll.get()));
+        if let Some(parent) = self.current.get() {
+            // SAFETY: the running greenlet is alive.
+            let parent = unsafe { parent.as_ref() };
+            spec.parent = parent.id;
+            if !parent.local.is_main {
+                spec.tree = Some(parent.local.tree());
+            }
+        }
+        spec
+    }
+}
+
+/// What a greenlet of that hub is made from, anywhere. It is nobody's child.
 #[inline]
-pub(crate) fn spec(shared: HubRef, site: &'static Location<'static>) -> Spec {
+pub(crate) fn spec(shared: HubRef, site: &'static Location<'static>, born: Born) -> Spec {
     let stack_size = shared.stack_size;
-    Spec { shared, id: next_id(), site, stack_size }
+    Spec { shared, id: next_id(), parent: 0, site, born, stack_size, tree: None }
 }
 
 impl fmt::Debug for Hub {

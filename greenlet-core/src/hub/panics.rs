@@ -58,6 +58,13 @@ impl Hub {
     }
 }
 
+/// The current greenlet is about to unwind again from a panic that began there.
+pub(crate) fn put_panic_place(place: String) {
+    if let Some(hub) = Hub::try_current() {
+        hub.note_panic_place(place);
+    }
+}
+
 /// Where the panic began that the current greenlet unwinds, or just unwound, from.
 pub(crate) fn take_panic_place() -> Option<String> {
     let hub = Hub::try_current()?;
@@ -100,7 +107,7 @@ pub(super) fn describe_current(out: &mut dyn fmt::Write) {
         Some(header) => {
             // SAFETY: the running greenlet is alive.
             let greenlet = unsafe { header.as_ref() };
-            greenlet.describe(out).and_then(|()| write!(out, ", spawned at {},", greenlet.site))
+            greenlet.describe_in_signal(out).and_then(|()| write!(out, ", spawned at {},", greenlet.site))
         }
         None => out.write_str("the hub's loop"),
     };

@@ -276,6 +276,7 @@ impl Hub {
                     && greenlet.local.live_index.get() == u32::MAX =>
             {
                 self.start(header);
+                self.announce(header);
             }
             Phase::Ending if greenlet.local.worker.get().is_some() => self.schedule(header),
             Phase::New | Phase::Ending | Phase::Ended => {}

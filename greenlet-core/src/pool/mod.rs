@@ -42,6 +42,7 @@
 //!   the result is dropped.
 
 mod bounded;
+mod fallible;
 mod group;
 mod map;
 mod threads;
