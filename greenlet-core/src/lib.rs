@@ -52,6 +52,7 @@
 //! | [`pool`] | groups, bounded pools, mapping over them, and threads for what blocks |
 //! | [`greenlet_local!`] | a value for each greenlet |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
+//! | [`signal`] | the system's signals, and the orderly end of a program |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 
 #[cfg(panic = "abort")]
@@ -73,6 +74,7 @@ pub mod pool;
 mod queue;
 mod raise;
 mod report;
+pub mod signal;
 mod sleep;
 mod spans;
 mod stack;
