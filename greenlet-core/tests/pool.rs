@@ -620,7 +620,7 @@ fn a_thousand_items_go_through_pools_of_any_size() {
         for pool in pools() {
             let naps = naps.clone();
             let work = move |n: usize| {
-                if n % 50 == 0 {
+                if n.is_multiple_of(50) {
                     sleep(naps[n]);
                 }
                 n * n
