@@ -13,7 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use greenlet_core::signal::{
-    self, SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SignalError, Signals,
+    self, SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SignalError,
+    Signals,
 };
 use greenlet_core::{
     Event, Failure, GreenletExit, Hub, Queue, StackSize, catch, current, raise, run, sleep, spawn, yield_now,
@@ -324,6 +325,46 @@ fn a_handler_takes_no_room_on_the_stack_of_a_greenlet() {
         let small = greenlet_core::Builder::new().stack_size(StackSize::MIN).spawn(|| send(SIGUSR1).unwrap());
         told.wait();
         small.get().unwrap();
+    });
+}
+
+#[test]
+fn hubs_come_and_go_in_a_storm_of_signals() {
+    passes_alone("hubs_come_and_go_in_a_storm_of_signals", || {
+        // Its default is to be ignored: the last one may come when nobody is left.
+        let stop = Arc::new(AtomicUsize::new(0));
+        let storm = {
+            let stop = stop.clone();
+            thread::spawn(move || {
+                while stop.load(Ordering::SeqCst) == 0 {
+                    send_to_process(SIGWINCH);
+                    thread::yield_now();
+                }
+            })
+        };
+        let hubs = [(); 3].map(|()| {
+            thread::spawn(|| {
+                for round in 0..100 {
+                    let hub = move || {
+                        let heard = Rc::new(Event::new());
+                        let tell = heard.clone();
+                        let handler = signal::handle(SIGWINCH, move || tell.set()).unwrap();
+                        let signals = Signals::new([SIGWINCH]).unwrap();
+                        heard.wait();
+                        signals.wait();
+                        if round & 1 == 0 {
+                            handler.cancel();
+                        }
+                    };
+                    thread::spawn(move || run(hub)).join().unwrap();
+                }
+            })
+        });
+        for hub in hubs {
+            hub.join().unwrap();
+        }
+        stop.store(1, Ordering::SeqCst);
+        storm.join().unwrap();
     });
 }
 

@@ -54,8 +54,10 @@ impl ThreadPool {
     /// ```
     /// use greenlet_core::pool::ThreadPool;
     ///
-    /// let squares = ThreadPool::new(2).map_async(|n: u32| n * n, 1..=3);
-    /// # let _ = squares.get();
+    /// let squares = ThreadPool::global().map_async(|n: u32| n * n, 1..=3);
+    /// squares.link_value(|squares| println!("{:?}", squares.value()));
+    /// assert_eq!(squares.get()?, [1, 4, 9]);
+    /// # Ok::<(), greenlet_core::GreenletError>(())
     /// ```
     #[track_caller]
     pub fn map_async<F, I, T>(&self, f: F, items: I) -> Greenlet<Vec<T>>

@@ -85,7 +85,8 @@ fn describe(signal: c_int) -> String {
 /// If `f` panics or an error is raised in it, that is reported once through `tracing`, and raised in the main greenlet of the
 /// hub, since nobody else could ask for it; the handler stays installed. An error arrives there as it was raised, a panic as a
 /// [`Failure`](crate::Failure). So `|| raise(MyError)` ends the wait of main with that error, which main may
-/// [`catch`](crate::catch). [`GreenletExit`](crate::GreenletExit) only ends the handler's greenlet.
+/// [`catch`](crate::catch). [`GreenletExit`](crate::GreenletExit) only ends the handler's greenlet. (The main greenlet of a
+/// [`HubThread`](crate::HubThread) catches nothing: there a handler that fails ends the hub.)
 ///
 /// # Errors
 /// [`SignalError`]: a number that is no signal, or one that cannot be handled.
