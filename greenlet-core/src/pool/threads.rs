@@ -564,3 +564,18 @@ fn perform<T>(f: impl FnOnce() -> T, site: &Location<'_>) -> Result<T, TaskError
         TaskError::from_end(error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pool_of_the_process_is_made_anew_after_a_fork() {
+        let of_the_parent = ThreadPool::global();
+        assert!(ptr::eq(of_the_parent, ThreadPool::global()));
+        ThreadPool::forget_global();
+        let of_the_child = ThreadPool::global();
+        assert!(!ptr::eq(of_the_parent, of_the_child));
+        assert_eq!(of_the_child.apply(|| 1).unwrap(), 1);
+    }
+}
