@@ -55,6 +55,7 @@
 //! | [`greenlet_local!`], [`tree_local!`] | a value for each greenlet, or each tree of spawns |
 //! | [`add_spawn_callback`] | who is told of every start |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
+//! | [`signal`] | the system's signals, and the orderly end of a program |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 
 #[cfg(panic = "abort")]
@@ -79,6 +80,7 @@ mod raise;
 mod report;
 mod scope;
 pub mod select;
+pub mod signal;
 mod sleep;
 mod spans;
 mod spawn_link;

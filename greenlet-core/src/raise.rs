@@ -81,6 +81,11 @@ impl Raised {
         Raised { rank, ..self }
     }
 
+    /// The same error for another greenlet, where no timeout of the first one's knows it.
+    pub(crate) fn afresh(&self) -> Raised {
+        Raised { error: self.error.clone(), timeout: None, rank: 0, revoked: None }
+    }
+
     /// How deep inside unwindings it is caught for certain: one more than the number of unwindings that were under way
     /// when the `with_timeout` that it belongs to was entered. 0 for what nobody need catch, which must not be raised
     /// in a destructor that an unwinding runs: it could leave it, and that aborts the process.

@@ -88,6 +88,16 @@ impl Timeout {
         Timeout::with(after, |id| Some(Raised::by_timeout(error, id)))
     }
 
+    /// One that never fires, for code that needs a timeout in any case: gevent's `Timeout(None)`.
+    pub fn never() -> Timeout {
+        Timeout::new(Duration::MAX)
+    }
+
+    /// How long it is, as it was made: [`Duration::MAX`] if it never fires. What gevent compares timeouts by.
+    pub fn after(&self) -> Duration {
+        self.state.after
+    }
+
     /// Makes one and starts it for the current greenlet.
     ///
     /// # Panics
@@ -119,6 +129,7 @@ impl Timeout {
             hub.call_at(deadline, Box::new(move |hub| state.fire(hub, start)))
         });
         self.state.pending.set(Some(timer));
+        self.state.rank.set(0);
         *self.state.target.borrow_mut() = Some(crate::current());
     }
 
@@ -133,6 +144,44 @@ impl Timeout {
         if let Some(target) = self.state.target.take() {
             target.forget_timeout(self.state.id);
         }
+    }
+
+    /// [Cancels](Timeout::cancel) it for good, as dropping it does.
+    pub fn close(self) {}
+
+    /// Runs `f` with this timeout over it: gevent's `with timeout:`. Starts it, unless it is pending already, and cancels it at
+    /// the end; it may be used again.
+    ///
+    /// What this timeout raises is caught here, even if `f` caught something else meanwhile; a kill, or another timeout,
+    /// passes through. As [`with_timeout`], it works while the greenlet unwinds. Who does not care whether it was in time
+    /// ignores the result: gevent's silent timeout.
+    ///
+    /// # Errors
+    /// What it raised: [`TimedOut`], or the error of [`with_error`](Timeout::with_error).
+    ///
+    /// # Panics
+    /// In a callback of the loop, which never suspends.
+    ///
+    /// ```
+    /// use greenlet_core::{sleep, Timeout};
+    /// use std::time::Duration;
+    ///
+    /// let timeout = Timeout::with_error(Duration::from_millis(5), std::io::Error::other("too slow"));
+    /// let late = timeout.run(|| sleep(Duration::MAX)).unwrap_err();
+    /// assert_eq!(late.to_string(), "too slow");
+    /// assert_eq!(timeout.run(|| "in time").unwrap(), "in time");
+    /// ```
+    #[track_caller]
+    pub fn run<R>(&self, f: impl FnOnce() -> R) -> Result<R, Raised> {
+        let _ends = Ends(self);
+        if !self.pending() {
+            self.start();
+        }
+        // Another greenlet that started it does not run in here, and nothing is caught for it.
+        if self.state.target.borrow().as_ref().is_some_and(GreenletRef::is_current) {
+            self.state.rank.set(hub::unwindings() + 1);
+        }
+        catch_if(|raised| self.raised(raised), f)
     }
 
     /// Whether it was started and has neither fired nor been cancelled.
@@ -164,6 +213,29 @@ impl State {
 impl Drop for Timeout {
     fn drop(&mut self) {
         self.cancel();
+    }
+}
+
+/// The end of a `run`, in whatever way.
+struct Ends<'a>(&'a Timeout);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// How long it is: `1s`, `1.5s`, or `never`; with the error that it raises, if it has one of its own: `1s: too slow`.
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.state.after {
+            Duration::MAX => f.write_str("never")?,
+            after => write!(f, "{after:?}")?,
+        }
+        match &self.state.error {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use greenlet_core::pool::Group;
 use greenlet_core::{
-    Event, Greenlet, GreenletExit, Hub, Kill, catch, current, joinall, raise, run, sleep, spawn,
+    Event, Greenlet, GreenletExit, Hub, Kill, Timeout, catch, current, joinall, raise, run, sleep, spawn,
     with_timeout, yield_now,
 };
 use support::{FOREVER, GENEROUS, OnDrop, Oops, SHORT, Tally, settle, until};
@@ -270,6 +270,37 @@ fn join_raise_error_tells_the_first_failure_by_age() {
         assert_eq!(failure.downcast_ref(), Some(&Oops("oldest")));
         assert!(late.ready());
         assert!(group.join_raise_error().is_ok(), "only those that are members count");
+    });
+}
+
+#[test]
+fn join_raise_error_gives_up_at_its_timeout_unless_one_has_failed() {
+    run(|| {
+        let group = Group::new();
+        group.spawn(|| sleep(FOREVER));
+        assert!(!group.join_raise_error_timeout(SHORT).unwrap());
+        assert!(
+            with_timeout(SHORT, || group.join_raise_error_timeout(GENEROUS)).is_err(),
+            "an outer one passes"
+        );
+        group.spawn(|| raise(Oops("early")));
+        let failure = group.join_raise_error_timeout(SHORT).unwrap_err();
+        assert_eq!(failure.downcast_ref(), Some(&Oops("early")));
+        assert_eq!(group.len(), 1, "the others go on");
+        group.kill();
+        assert!(group.join_raise_error_timeout(SHORT).unwrap());
+    });
+}
+
+#[test]
+fn an_outer_timeout_passes_through_a_join_with_a_longer_one() {
+    run(|| {
+        let group = Group::new();
+        group.spawn(|| sleep(FOREVER));
+        let outer = Timeout::start_new(SHORT);
+        let raised = catch(|| group.join_timeout(GENEROUS)).unwrap_err();
+        assert!(outer.raised(&raised));
+        group.kill();
     });
 }
 

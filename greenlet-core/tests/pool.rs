@@ -613,6 +613,178 @@ fn a_wait_for_a_result_that_times_out_loses_none() {
 }
 
 #[test]
+fn a_thousand_items_go_through_pools_of_any_size() {
+    run(|| {
+        let mut rng = Rng::new(423);
+        let naps: Vec<_> = (0..1000).map(|_| rng.micros(300)).collect();
+        for pool in pools() {
+            let naps = naps.clone();
+            let work = move |n: usize| {
+                if n.is_multiple_of(50) {
+                    sleep(naps[n]);
+                }
+                n * n
+            };
+            let squares: Vec<_> = (0..1000).map(|n| n * n).collect();
+            let ordered = pool.imap(work.clone(), 0..1000).collect::<Result<Vec<_>, _>>();
+            assert_eq!(ordered.unwrap(), squares);
+            let mut unordered = pool.imap_unordered(work, 0..1000).collect::<Result<Vec<_>, _>>().unwrap();
+            unordered.sort_unstable();
+            assert_eq!(unordered, squares);
+        }
+    });
+}
+
+#[test]
+fn several_inputs_are_one_that_is_zipped() {
+    run(|| {
+        for pool in pools() {
+            let sums = pool.imap(|(a, b): (u32, u32)| a + b, (0..5).zip(10..)).map(Result::unwrap);
+            assert_eq!(sums.collect::<Vec<_>>(), [10, 12, 14, 16, 18]);
+        }
+    });
+}
+
+#[test]
+fn the_input_may_block_at_its_end() {
+    run(|| {
+        for pool in pools() {
+            let input = || {
+                let mut left = 3;
+                std::iter::from_fn(move || {
+                    sleep(SHORT);
+                    left -= 1;
+                    (left >= 0).then_some(left)
+                })
+            };
+            assert_eq!(pool.imap(dawdle_i32, input()).map(Result::unwrap).collect::<Vec<_>>(), [2, 1, 0]);
+            assert_eq!(pool.imap_unordered(dawdle_i32, input()).count(), 3);
+            assert_eq!(pool.map(dawdle_i32, input()).unwrap(), [2, 1, 0]);
+        }
+    });
+}
+
+fn dawdle_i32(n: i32) -> i32 {
+    yield_now();
+    n
+}
+
+#[test]
+fn a_failure_of_the_input_of_a_map_goes_to_the_caller_and_kills_the_rest() {
+    run(|| {
+        let pool = Pool::new(3);
+        let input = (0..3).map(|n| if n == 2 { raise(Oops("input")) } else { n });
+        let raised = catch(|| pool.map(|_| sleep(FOREVER), input)).unwrap_err();
+        assert_eq!(raised.downcast_ref(), Some(&Oops("input")));
+        pool.join();
+        assert_eq!(pool.free_count(), 3);
+    });
+}
+
+#[test]
+fn producer_and_consumers_in_one_pool_take_turns() {
+    run(|| {
+        let pool = Pool::new(2);
+        let (event, results) = (Rc::new(Event::new()), Rc::new(RefCell::new(Vec::new())));
+        let consumer = |name: &'static str| {
+            let (event, results) = (event.clone(), results.clone());
+            move || {
+                event.wait();
+                results.borrow_mut().push(name);
+            }
+        };
+        let first = pool.apply_async(consumer("first"));
+        let producer = pool.apply_async({
+            let (event, results) = (event.clone(), results.clone());
+            move || {
+                results.borrow_mut().push("producer");
+                event.set();
+            }
+        });
+        let second = pool.apply_async(consumer("second"));
+        for greenlet in [&first, &producer, &second] {
+            greenlet.get().unwrap();
+        }
+        assert_eq!(*results.borrow(), ["producer", "first", "second"]);
+    });
+}
+
+#[test]
+fn the_callback_of_apply_async_is_a_link_in_a_greenlet_of_its_own() {
+    run(|| {
+        for pool in pools() {
+            let result = Rc::new(RefCell::new(Vec::new()));
+            for n in [1, 2, 3] {
+                let (sum, seen, main) =
+                    (pool.apply_async(move || n), result.clone(), greenlet_core::current());
+                sum.link_value(move |sum| {
+                    assert_ne!(greenlet_core::current(), main);
+                    seen.borrow_mut().push(*sum.value().unwrap());
+                });
+            }
+            pool.apply_async(|| raise(Oops("none"))).link_value(|_| panic!("a failure has no callback"));
+            settle();
+            assert_eq!(*result.borrow(), [1, 2, 3]);
+        }
+    });
+}
+
+#[test]
+fn apply_async_may_be_waited_for_with_a_timeout() {
+    run(|| {
+        for pool in pools() {
+            let slow = pool.apply_async(|| sleep(FOREVER));
+            assert!(matches!(slow.get_timeout(SHORT), Err(GreenletError::TimedOut)));
+            slow.kill();
+        }
+    });
+}
+
+#[test]
+fn map_async_maps_in_a_greenlet_and_ends_as_the_map_does() {
+    run(|| {
+        for pool in pools() {
+            assert_eq!(pool.map_async(dawdle, 0..20).get().unwrap(), (0..20).collect::<Vec<_>>());
+            let failed = pool.map_async(|n| if n == 1 { raise(Oops("one")) } else { n }, 0..3);
+            failed.join();
+            assert_eq!(failed.exception().unwrap().downcast_ref(), Some(&Oops("one")));
+            let killed = pool.map_async(|_| sleep(FOREVER), 0..30);
+            settle();
+            killed.kill();
+            pool.join();
+            let ended = pool.map_async(|_| sleep(FOREVER), 0..3);
+            settle();
+            pool.kill();
+            ended.join();
+            assert!(ended.exited(), "its members were killed");
+        }
+    });
+}
+
+#[test]
+fn a_report_that_panics_loses_no_slot() {
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    struct Broken;
+    impl<S: tracing::Subscriber> Layer<S> for Broken {
+        fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+            panic!("stderr is closed");
+        }
+    }
+    run(|| {
+        let subscriber = tracing_subscriber::registry().with(Broken);
+        tracing::subscriber::with_default(subscriber, || {
+            let pool = Pool::new(1);
+            let failed = pool.spawn(|| raise(Oops("reported by nobody")));
+            assert_eq!(pool.free_count(), 0);
+            failed.join();
+            settle();
+            assert_eq!(pool.free_count(), 1);
+        });
+    });
+}
+
+#[test]
 fn killing_the_pool_ends_a_map_over_it() {
     run(|| {
         let pool = Pool::new(3);

@@ -514,3 +514,362 @@ fn in_storms_of_kills_and_resizing_no_task_is_lost() {
         }
     });
 }
+
+// --- imap ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn imap_keeps_the_order_for_any_number_of_threads_and_items() {
+    run(|| {
+        for threads in [1, 2, 3, 10] {
+            let pool = ThreadPool::new(threads);
+            for items in [0, 1, 10, 1000] {
+                let squares: Result<Vec<_>, _> = pool.imap(|n: u64| n * n, 0..items).collect();
+                assert_eq!(squares.unwrap(), (0..items).map(|n| n * n).collect::<Vec<_>>());
+                let mut squares: Vec<_> =
+                    pool.imap_unordered(|n: u64| n * n, 0..items).map(Result::unwrap).collect();
+                squares.sort_unstable();
+                assert_eq!(squares, (0..items).map(|n| n * n).collect::<Vec<_>>());
+            }
+        }
+    });
+}
+
+#[test]
+fn imap_works_on_a_thread_without_a_hub() {
+    let pool = ThreadPool::new(2);
+    assert_eq!(pool.imap(|n: u32| n + 1, 0..3).map(Result::unwrap).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(pool.imap_unordered(|n: u32| n, 5..6).map(Result::unwrap).collect::<Vec<_>>(), [5]);
+}
+
+#[test]
+fn imap_unordered_has_the_order_of_completion() {
+    run(|| {
+        let pool = ThreadPool::new(2);
+        let (go, gone) = channel::<()>();
+        let gone = Mutex::new(Some(gone));
+        let slow = move |n: u32| {
+            if n == 0 {
+                let gone = gone.lock().unwrap().take().unwrap();
+                let _ = gone.recv();
+            }
+            n
+        };
+        let mut results = pool.imap_unordered(slow, 0..3);
+        assert_eq!(results.next().unwrap().unwrap(), 1);
+        assert_eq!(results.next().unwrap().unwrap(), 2);
+        drop(go);
+        assert_eq!(results.next().unwrap().unwrap(), 0);
+        assert!(results.next().is_none() && results.next().is_none());
+    });
+}
+
+#[test]
+fn one_thread_completes_in_the_order_of_the_items() {
+    run(|| {
+        let pool = ThreadPool::new(1);
+        let order: Vec<u32> = pool.imap_unordered(|n| n, [3, 1, 2]).map(Result::unwrap).collect();
+        assert_eq!(order, [3, 1, 2]);
+    });
+}
+
+#[test]
+fn failed_items_do_not_end_an_imap() {
+    run(|| {
+        let pool = ThreadPool::new(2);
+        let half = |n: u32| if n == 1 { raise(Oops("odd")) } else { n };
+        let mut results = pool.imap(half, [0, 1, 2]);
+        assert_eq!(results.next().unwrap().unwrap(), 0);
+        assert!(
+            matches!(results.next(), Some(Err(TaskError::Failed(failure))) if failure.to_string() == "odd")
+        );
+        assert_eq!(results.next().unwrap().unwrap(), 2);
+        assert!(results.next().is_none());
+        let failed = pool.imap_unordered(half, [0, 1, 2]).filter(Result::is_err).count();
+        assert_eq!(failed, 1);
+    });
+}
+
+#[test]
+fn a_failure_of_the_input_comes_out_of_next() {
+    run(|| {
+        let pool = ThreadPool::new(1);
+        let input = || (0..4u32).map(|n| if n == 3 { raise(Oops("input")) } else { n });
+        let mut results = pool.imap(|n| n, input()).max_size(1);
+        let read = catch(|| results.by_ref().map(Result::unwrap).collect::<Vec<_>>());
+        assert_eq!(read.unwrap_err().downcast_ref(), Some(&Oops("input")));
+        let failed = catch(|| pool.map(|n| n, input()));
+        assert_eq!(failed.unwrap_err().downcast_ref(), Some(&Oops("input")));
+        pool.join();
+    });
+}
+
+#[test]
+fn an_imap_draws_no_further_ahead_than_it_may_and_nothing_before_it_is_read() {
+    run(|| {
+        let pool = ThreadPool::new(2);
+        let drawn = Cell::new(0);
+        let input = std::iter::repeat_with(|| drawn.set(drawn.get() + 1));
+        let mut results = pool.imap(|()| (), input).max_size(3);
+        assert_eq!(drawn.get(), 0);
+        for read in 0..10 {
+            results.next().unwrap().unwrap();
+            assert_eq!(drawn.get(), read + 3);
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "at least 1 item")]
+fn an_imap_that_may_draw_nothing_panics() {
+    drop(ThreadPool::new(1).imap(|n: u32| n, 0..1).max_size(0));
+}
+
+#[test]
+fn a_dropped_imap_leaves_out_what_has_not_begun() {
+    run(|| {
+        let pool = ThreadPool::new(1);
+        let (go, gone) = channel::<()>();
+        let gone = Mutex::new(gone);
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = ran.clone();
+        let mut results = pool
+            .imap(
+                move |n: u32| {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    if n > 0 {
+                        let _ = gone.lock().unwrap().recv();
+                    }
+                },
+                0..100,
+            )
+            .max_size(10);
+        results.next().unwrap().unwrap();
+        drop(results);
+        drop(go);
+        pool.join();
+        assert!(ran.load(Ordering::SeqCst) <= 2, "one read, one that may have been at work");
+    });
+}
+
+#[test]
+fn a_wait_for_the_next_result_that_times_out_or_is_killed_loses_none() {
+    run(|| {
+        let pool = ThreadPool::new(1);
+        for unordered in [false, true] {
+            let (go, gone) = channel::<()>();
+            let gone = Mutex::new(gone);
+            let waits = move |n: u32| {
+                let _ = gone.lock().unwrap().recv();
+                n
+            };
+            let check = |results: &mut dyn Iterator<Item = Result<u32, TaskError>>| {
+                assert!(with_timeout(SHORT, || results.next()).is_err());
+                let me = greenlet_core::current();
+                spawn(move || me.kill_with(Kill::error(Oops("killed")).no_wait()));
+                assert!(catch(|| results.next()).is_err());
+                drop(go);
+                assert_eq!(results.map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2]);
+            };
+            if unordered {
+                check(&mut pool.imap_unordered(waits, 0..3));
+            } else {
+                check(&mut pool.imap(waits, 0..3));
+            }
+        }
+    });
+}
+
+#[test]
+fn imap_inside_a_task_of_the_pool_runs_inline() {
+    run(|| {
+        let pool = Arc::new(ThreadPool::new(1));
+        let inner = pool.clone();
+        let values = pool.apply(move || {
+            let here = thread::current().id();
+            let same = move |n: u32| (n, thread::current().id() == here);
+            inner.imap_unordered(same, 0..3).map(Result::unwrap).collect::<Vec<_>>()
+        });
+        assert_eq!(values.unwrap(), [(0, true), (1, true), (2, true)]);
+    });
+}
+
+// --- apply_async and map_async ------------------------------------------------------------------------------------
+
+#[test]
+fn apply_async_is_a_greenlet_that_ends_as_the_task() {
+    run(|| {
+        let pool = ThreadPool::new(1);
+        let sum = pool.apply_async(|| 1 + 1);
+        let seen = Rc::new(Cell::new(0));
+        let callback = seen.clone();
+        sum.link_value(move |sum| callback.set(*sum.value().unwrap()));
+        assert_eq!(sum.get().unwrap(), 2);
+        settle();
+        assert_eq!(seen.get(), 2, "the callback has the result");
+
+        let failed = pool.apply_async(|| -> u32 { raise(Oops("no paper")) });
+        failed.link_value(|_| panic!("only a success is told"));
+        failed.join();
+        assert_eq!(failed.exception().unwrap().downcast_ref(), Some(&Oops("no paper")));
+        assert!(pool.apply_async(|| -> u32 { panic!("broken") }).get().is_err());
+        let exited = pool.apply_async(|| -> u32 { raise(greenlet_core::GreenletExit) });
+        exited.join();
+        assert!(exited.exited());
+        settle();
+    });
+}
+
+#[test]
+fn apply_async_may_be_waited_for_with_a_timeout() {
+    run(|| {
+        let pool = ThreadPool::new(0);
+        let later = pool.apply_async(|| 7);
+        assert!(later.get_timeout(SHORT).is_err());
+        pool.set_max(1);
+        assert_eq!(later.get().unwrap(), 7);
+        let cancelled = ThreadPool::new(0).apply_async(|| 7);
+        cancelled.join();
+        assert!(matches!(
+            cancelled.exception().unwrap().downcast_ref::<TaskError>(),
+            Some(TaskError::Cancelled)
+        ));
+    });
+}
+
+#[test]
+fn a_killed_apply_async_leaves_the_task_running() {
+    run(|| {
+        let pool = ThreadPool::new(1);
+        let (begin, begun) = channel();
+        let (go, gone) = channel::<()>();
+        let asked = pool.apply_async(move || {
+            begin.send(()).unwrap();
+            let _ = gone.recv();
+        });
+        begun.recv().unwrap();
+        asked.kill();
+        assert_eq!(pool.len(), 1);
+        drop(go);
+        pool.join();
+    });
+}
+
+#[test]
+fn map_async_collects_in_a_greenlet_and_a_kill_leaves_out_the_rest() {
+    run(|| {
+        let pool = ThreadPool::new(2);
+        assert_eq!(pool.map_async(|n: u32| n * 2, 0..4).get().unwrap(), [0, 2, 4, 6]);
+        let failed = pool.map_async(|n: u32| if n == 1 { raise(Oops("one")) } else { n }, 0..3);
+        failed.join();
+        assert_eq!(failed.exception().unwrap().downcast_ref(), Some(&Oops("one")));
+
+        let waits = ThreadPool::new(0);
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = ran.clone();
+        let killed = waits.map_async(move |_| count.fetch_add(1, Ordering::SeqCst), 0..100);
+        yield_now();
+        killed.kill();
+        waits.set_max(1);
+        waits.join();
+        assert_eq!(ran.load(Ordering::SeqCst), 0);
+    });
+}
+
+// --- a limited line -----------------------------------------------------------------------------------------------
+
+#[test]
+fn with_a_limited_line_spawn_waits_for_a_place() {
+    run(|| {
+        let pool = Rc::new(ThreadPool::new(1).max_waiting(1));
+        let (first, go, begun) = blocked(&pool);
+        begun.recv().unwrap(); // at work: the line is empty
+        let waiting = pool.spawn(|| 2);
+        assert!(pool.try_spawn(|| 3).is_err());
+        let spawner = support::with(&pool, |pool| pool.spawn(|| 3).get().unwrap());
+        settle();
+        assert_eq!(pool.len(), 2, "the third has no place yet");
+        go.send(1).unwrap();
+        assert_eq!((first.get().unwrap(), waiting.get().unwrap(), spawner.get().unwrap()), (1, 2, 3));
+    });
+}
+
+#[test]
+fn killed_while_it_waits_for_a_place_it_takes_none() {
+    run(|| {
+        let pool = Rc::new(ThreadPool::new(0).max_waiting(1));
+        let first = pool.spawn(|| 1);
+        let tally = Tally::default();
+        let token = tally.stray_token();
+        let spawner = support::with(&pool, move |pool| {
+            pool.spawn(move || drop(token)).get().unwrap();
+        });
+        settle();
+        spawner.kill();
+        assert!(with_timeout(SHORT, || pool.spawn(|| 2)).is_err());
+        tally.assert_all_home();
+        pool.set_max(1);
+        assert_eq!(first.get().unwrap(), 1);
+        pool.join();
+        assert_eq!(pool.try_spawn(|| 4).unwrap().get().unwrap(), 4);
+    });
+}
+
+#[test]
+fn cancelled_tasks_give_their_places_back() {
+    run(|| {
+        let pool = ThreadPool::new(0).max_waiting(2);
+        let tasks = [pool.spawn(|| ()), pool.spawn(|| ())];
+        drop(pool);
+        for task in tasks {
+            assert!(matches!(task.get(), Err(TaskError::Cancelled)));
+        }
+    });
+}
+
+#[test]
+fn a_task_spawns_into_its_own_pool_without_waiting() {
+    run(|| {
+        let pool = Arc::new(ThreadPool::new(1).max_waiting(1));
+        let inner = pool.clone();
+        let tasks = pool.apply(move || (0..5).map(|n| inner.spawn(move || n)).collect::<Vec<_>>()).unwrap();
+        let values: Vec<_> = tasks.into_iter().map(|task| task.get().unwrap()).collect();
+        assert_eq!(values, [0, 1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn an_imap_reads_what_is_there_rather_than_wait_for_a_place() {
+    run(|| {
+        let pool = ThreadPool::new(1).max_waiting(1);
+        let drawn = Cell::new(0);
+        let input = (0..20u32).inspect(|_| drawn.set(drawn.get() + 1));
+        let values: Vec<_> = pool.imap(|n| n, input).max_size(100).map(Result::unwrap).collect();
+        assert_eq!(values, (0..20).collect::<Vec<_>>());
+        assert_eq!(pool.map(|n: u32| n, 0..20).unwrap().len(), 20);
+        // A wait for a place that is ended takes no item with it.
+        let full = ThreadPool::new(0).max_waiting(1);
+        let first = full.spawn(|| ());
+        drawn.set(0);
+        let mut results = full.imap(|n: u32| n, (0..3).inspect(|_| drawn.set(drawn.get() + 1)));
+        assert!(with_timeout(SHORT, || results.next()).is_err());
+        assert_eq!(drawn.get(), 0);
+        full.set_max(1);
+        first.get().unwrap();
+        assert_eq!(results.by_ref().map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2]);
+    });
+}
+
+#[test]
+#[should_panic(expected = "at least 1 task")]
+fn a_line_without_a_place_panics() {
+    drop(ThreadPool::new(1).max_waiting(0));
+}
+
+#[test]
+fn workers_have_names_of_their_pool() {
+    run(|| {
+        let pool = ThreadPool::new(1);
+        let name = pool.apply(|| thread::current().name().map(str::to_owned)).unwrap().unwrap();
+        assert!(name.starts_with("greenlet-pool-") && name.ends_with("-1"), "{name}");
+    });
+}

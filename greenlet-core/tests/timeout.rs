@@ -432,3 +432,212 @@ fn a_timeout_may_outlive_its_hub_in_a_thread_local() {
     });
     assert!(ended.join().is_ok());
 }
+
+// --- gevent's forms -----------------------------------------------------------------------------------------------
+
+#[test]
+fn run_starts_the_timeout_unless_it_is_pending_and_cancels_it_at_the_end() {
+    run(|| {
+        let timeout = Timeout::new(SHORT);
+        for _ in 0..2 {
+            let late = timeout.run(|| sleep(FOREVER)).unwrap_err();
+            assert!(timeout.raised(&late) && late.is::<TimedOut>() && !timeout.pending());
+            assert!(timeout.run(|| timeout.pending()).unwrap(), "in time");
+            assert!(!timeout.pending());
+        }
+        timeout.start();
+        assert!(timeout.run(|| sleep(FOREVER)).is_err(), "started before, and still this one's");
+        past_short();
+    });
+}
+
+#[test]
+fn run_returns_the_error_of_ones_own_and_lets_others_pass() {
+    run(|| {
+        let own = Timeout::with_error(SHORT, Oops("too slow"));
+        assert_eq!(own.run(|| sleep(FOREVER)).unwrap_err().downcast_ref(), Some(&Oops("too slow")));
+        let long = Timeout::new(GENEROUS);
+        let raised = catch(|| long.run(|| raise(Oops("mine")))).unwrap_err();
+        assert_eq!(raised.downcast_ref(), Some(&Oops("mine")));
+        assert!(!long.pending(), "cancelled on the way out");
+        let victim = spawn(move || drop(Timeout::new(GENEROUS).run(|| sleep(FOREVER))));
+        yield_now();
+        victim.kill();
+        assert!(victim.exited());
+    });
+}
+
+#[test]
+fn run_may_be_cancelled_inside() {
+    run(|| {
+        let timeout = Timeout::new(SHORT);
+        timeout
+            .run(|| {
+                timeout.cancel();
+                past_short();
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_run_inside_a_run_of_the_same_timeout_is_caught_by_the_inner_one() {
+    run(|| {
+        let timeout = Timeout::new(SHORT);
+        let outer = timeout.run(|| timeout.run(|| sleep(FOREVER)).is_err());
+        assert!(outer.unwrap());
+    });
+}
+
+#[test]
+fn nested_timeouts_are_told_apart_by_identity() {
+    // (outer, inner): which one fires, and what is pending then.
+    run(|| {
+        for (outer_first, silent) in [(true, false), (true, true), (false, false), (false, true)] {
+            let (short, long) = (SHORT, GENEROUS);
+            let (outer, inner) = if outer_first {
+                (Timeout::new(short), Timeout::new(long))
+            } else {
+                (Timeout::new(long), Timeout::new(short))
+            };
+            let inner_was_late = Cell::new(None);
+            let ended = outer.run(|| {
+                let ended = inner.run(|| {
+                    let raised = catch(|| sleep(FOREVER)).unwrap_err();
+                    assert_eq!((outer.raised(&raised), inner.raised(&raised)), (outer_first, !outer_first));
+                    assert_eq!((outer.pending(), inner.pending()), (!outer_first, outer_first));
+                    raised.reraise()
+                });
+                inner_was_late.set(Some(ended.is_err()));
+                if !silent {
+                    assert!(ended.is_err_and(|raised: greenlet_core::Raised| inner.raised(&raised)));
+                }
+            });
+            assert_eq!(ended.is_err(), outer_first, "the inner one swallows its own only");
+            assert_eq!(inner_was_late.get(), (!outer_first).then_some(true));
+            assert!(!outer.pending() && !inner.pending());
+        }
+    });
+}
+
+#[test]
+fn a_timeout_of_zero_fires_at_the_next_wait_and_not_where_nobody_waits() {
+    run(|| {
+        let zero = Timeout::new(Duration::ZERO);
+        assert!(zero.run(|| sleep(FOREVER)).is_err());
+        assert!(
+            zero.run(|| loop {
+                yield_now()
+            })
+            .is_err(),
+            "yielding is waiting, too"
+        );
+        let (queue, event) = (Queue::unbounded(), Event::new());
+        queue.put(1).unwrap();
+        event.set();
+        let ready = zero.run(|| {
+            event.wait();
+            queue.get().unwrap()
+        });
+        assert_eq!(ready.unwrap(), 1, "what is there need not be waited for");
+    });
+}
+
+#[test]
+fn a_timeout_that_never_fires_is_pending_all_the_same() {
+    run(|| {
+        let never = Timeout::never();
+        assert_eq!(never.after(), FOREVER);
+        never.run(|| assert!(never.pending())).unwrap();
+        never.start();
+        past_short();
+        assert!(never.pending());
+        never.close();
+    });
+}
+
+#[test]
+fn a_closed_timeout_does_not_fire() {
+    run(|| {
+        Timeout::start_new(SHORT).close();
+        past_short();
+    });
+}
+
+#[test]
+fn a_timeout_shows_its_length_and_its_error() {
+    run(|| {
+        assert_eq!(Timeout::new(Duration::from_secs(1)).to_string(), "1s");
+        assert_eq!(Timeout::new(Duration::from_millis(1500)).to_string(), "1.5s");
+        assert_eq!(Timeout::new(Duration::ZERO).to_string(), "0ns");
+        assert_eq!(Timeout::never().to_string(), "never");
+        let own = Timeout::with_error(Duration::from_secs(1), Oops("too slow"));
+        assert_eq!(own.to_string(), "1s: too slow");
+        own.start();
+        assert_eq!(format!("{own:?}"), "Timeout { after: 1s, pending: true }");
+        assert!(Timeout::new(SHORT).after() < own.after());
+        let late = Timeout::new(SHORT).run(|| sleep(FOREVER)).unwrap_err();
+        assert_eq!(late.to_string(), "timed out after 1ms");
+    });
+}
+
+#[test]
+fn no_reference_to_the_error_is_kept_afterwards() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("counted")]
+    struct Counted(#[allow(dead_code)] std::sync::Arc<()>);
+
+    run(|| {
+        let count = std::sync::Arc::new(());
+        let late = Timeout::with_error(SHORT, Counted(count.clone())).run(|| sleep(FOREVER));
+        assert!(late.is_err());
+        drop(late);
+        Timeout::with_error(GENEROUS, Counted(count.clone())).run(yield_now).unwrap();
+        settle();
+        assert_eq!(std::sync::Arc::strong_count(&count), 1);
+    });
+}
+
+#[test]
+fn run_works_in_a_destructor_that_an_unwinding_runs() {
+    run(|| {
+        let told = Rc::new(Cell::new(false));
+        let late = told.clone();
+        let victim = spawn(move || {
+            let _guard = support::OnDrop(|| late.set(Timeout::new(SHORT).run(|| sleep(FOREVER)).is_err()));
+            sleep(FOREVER);
+        });
+        yield_now();
+        victim.kill();
+        assert!(told.get());
+    });
+}
+
+#[test]
+fn run_with_a_timeout_that_another_greenlet_started_leaves_it_to_that_one() {
+    run(|| {
+        let timeout = Rc::new(Timeout::new(SHORT));
+        let starter = support::with(&timeout, |timeout| {
+            timeout.start();
+            // In a destructor that an unwinding runs, where a raise from outside has to wait.
+            let _guard = OnDrop(past_short);
+            raise(GreenletExit)
+        });
+        let other = support::with(&timeout, |timeout| timeout.run(past_short).is_ok());
+        assert!(other.get().unwrap());
+        starter.join();
+        assert!(starter.exited());
+    });
+}
+
+#[test]
+fn a_program_that_only_yields_is_timed_out() {
+    run(|| {
+        assert!(
+            with_timeout(SHORT, || loop {
+                yield_now()
+            })
+            .is_err()
+        )
+    });
+}

@@ -260,8 +260,10 @@ impl Hub {
             match arrival {
                 Arrival::Greenlet(header) => self.greenlet_arrived(header),
                 Arrival::Call(call) => self.call(Box::new(call)),
+                Arrival::Signal(_) => {}
             }
         }
+        self.signals.clear();
         let timers = self.timers.replace(TimerHeap::new());
         for action in timers.into_values() {
             match action {

@@ -35,6 +35,8 @@ pub(crate) enum LinkKind {
     Greenlet,
     /// The first field of a boxed message.
     Message,
+    /// The first field of a counted `signal::Slot`.
+    Signal,
 }
 
 impl Link {

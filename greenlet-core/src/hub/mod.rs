@@ -55,6 +55,7 @@ pub(crate) use poller::{Readiness, Token};
 pub(crate) use ready::Callback;
 pub(crate) use shared::HubShared;
 pub use thread::{HubBuilder, HubThread};
+pub(crate) use thread::{await_hub_threads, stop_hub_threads};
 pub(crate) use timers::TimerKey;
 pub(crate) use worker::Worker;
 
@@ -62,6 +63,7 @@ use crate::greenlet::GreenletRef;
 use crate::greenlet::SpawnCallbacks;
 use crate::greenlet::raw::{self, Born, Header, Spec};
 use crate::io::SourceTable;
+use crate::signal::Watches;
 use crate::stack::{StackPool, overflow};
 use ready::ReadyQueue;
 use timers::TimerHeap;
@@ -104,6 +106,7 @@ pub struct Hub {
     in_panic_hook: Cell<bool>,
     /// Where the panics began that greenlets (by id) are unwinding from.
     panic_places: RefCell<Vec<(u64, String)>>,
+    pub(crate) signals: Watches,
     pub(crate) config: Config,
 }
 
@@ -269,6 +272,7 @@ impl Hub {
             holds_back: Cell::new(false),
             in_panic_hook: Cell::new(false),
             panic_places: RefCell::new(Vec::new()),
+            signals: Watches::default(),
             config,
         });
         let hub: *const Hub = Box::into_raw(hub);

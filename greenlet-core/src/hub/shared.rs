@@ -3,8 +3,8 @@
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -12,6 +12,7 @@ use super::Hub;
 use super::inbox::{Closed, Inbox, Link, LinkKind, Pushed, Taken};
 use super::poller::Poller;
 use crate::greenlet::raw::Header;
+use crate::signal::Slot;
 use crate::stack::StackSize;
 
 /// Shared by the hub, its handles, and every greenlet that it ever had. Outlives the hub: then it is closed.
@@ -38,6 +39,8 @@ pub(crate) enum Arrival {
     /// With the count that travelled along.
     Greenlet(NonNull<Header>),
     Call(Box<dyn FnOnce(&Hub) + Send>),
+    /// A signal was delivered, once or several times.
+    Signal(Arc<Slot>),
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -82,6 +85,21 @@ impl HubShared {
         unsafe { self.push(message.cast()).inspect_err(|_| drop(Box::from_raw(message.as_ptr()))) }
     }
 
+    /// Tells the hub of a signal. Called by the kernel's signal handler, so it may interrupt anything, this hub included: no
+    /// lock, no allocation, no report.
+    pub(crate) fn push_signal(&self, slot: &Arc<Slot>) {
+        let Some(link) = Slot::put_on_its_way(slot) else { return };
+        // SAFETY: the link is in no inbox, and the count that went into it keeps it there until it was taken out.
+        match unsafe { self.inbox.push(link) } {
+            Ok(Pushed::HubAwake) => {}
+            Ok(Pushed::MustWake) => {
+                let _ = self.write_doorbell();
+            }
+            // SAFETY: as below; the handler has a count of its own, so this is not the last.
+            Err(Closed) => drop(unsafe { Slot::arrived(link) }),
+        }
+    }
+
     /// # Safety
     /// As `Inbox::push`.
     unsafe fn push(&self, link: NonNull<Link>) -> Result<(), Closed> {
@@ -93,10 +111,13 @@ impl HubShared {
         Ok(())
     }
 
+    fn write_doorbell(&self) -> rustix::io::Result<usize> {
+        rustix::io::write(&self.doorbell, &1u64.to_ne_bytes())
+    }
+
     fn ring(&self) {
-        let one = 1u64.to_ne_bytes();
         // It fails only when 2^64 - 2 rings were never read, or when the descriptor was closed behind our back.
-        if let Err(error) = rustix::io::write(&self.doorbell, &one) {
+        if let Err(error) = self.write_doorbell() {
             tracing::error!(target: "greenlet", %error, hub = self.id, "cannot wake a hub");
         }
     }
@@ -141,8 +162,8 @@ impl HubShared {
 
 fn unpack(links: Taken) -> impl Iterator<Item = Arrival> {
     links.map(|link| {
-        // SAFETY: links come from `push_greenlet` (first field of a header) and `push_call` (first field of a leaked
-        // box), told apart by their kind; each comes out once.
+        // SAFETY: links come from `push_greenlet` (first field of a header), `push_call` (first field of a leaked box) and
+        // `push_signal` (a slot with a count), told apart by their kind; each comes out once.
         unsafe {
             match link.as_ref().kind {
                 LinkKind::Greenlet => {
@@ -152,6 +173,7 @@ fn unpack(links: Taken) -> impl Iterator<Item = Arrival> {
                     Arrival::Greenlet(header)
                 }
                 LinkKind::Message => Arrival::Call(Box::from_raw(link.cast::<Message>().as_ptr()).call),
+                LinkKind::Signal => Arrival::Signal(Slot::arrived(link)),
             }
         }
     })

@@ -1,12 +1,14 @@
 //! Threads that are there for their hub.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{Config, Hub, HubHandle};
 use crate::async_result::AsyncResult;
+use crate::greenlet::GreenletRef;
+use crate::raise::{Raised, catch_if};
 use crate::stack::StackSize;
 
 impl Hub {
@@ -69,11 +71,68 @@ impl HubBuilder {
 
 /// The body of a hub's thread: everything happens in its greenlets.
 fn serve(stop: &AsyncResult<Stop>) {
-    super::run(|| match stop.get() {
-        Ok(Stop::WhenIdle) => Hub::current_hub().join_all_live(),
-        // `run` kills what is left.
-        Ok(Stop::Now) | Err(_) => {}
+    let _listed = Listed::new(crate::current());
+    super::run(|| {
+        let told = catch_if(
+            |raised| raised.is::<ProgramEnds>(),
+            || match stop.get() {
+                Ok(Stop::WhenIdle) => Hub::current_hub().join_all_live(),
+                Ok(Stop::Now) | Err(_) => {}
+            },
+        );
+        // However it was told, `run` kills what is left.
+        drop(told);
     });
+}
+
+// --- the end of the program ---------------------------------------------------------------------------------------
+
+/// The main greenlets of all hub threads that live.
+static THREADS: Mutex<Vec<GreenletRef>> = Mutex::new(Vec::new());
+
+fn threads() -> MutexGuard<'static, Vec<GreenletRef>> {
+    THREADS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is raised in the main greenlets of hub threads.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the program ends")]
+struct ProgramEnds;
+
+/// Among the living, until it is dropped.
+struct Listed(GreenletRef);
+
+impl Listed {
+    fn new(main: GreenletRef) -> Listed {
+        threads().push(main.clone());
+        Listed(main)
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        threads().retain(|main| *main != self.0);
+    }
+}
+
+/// Lets every hub thread of the process kill its greenlets and end, whoever has its [`HubThread`]. Does not wait.
+pub(crate) fn stop_hub_threads() {
+    let mains = threads().clone();
+    for main in mains {
+        main.raise(Raised::new(ProgramEnds));
+    }
+}
+
+/// Waits until all of them have ended, those included that are started meanwhile.
+pub(crate) fn await_hub_threads() {
+    loop {
+        let mains = threads().clone();
+        if mains.is_empty() {
+            return;
+        }
+        stop_hub_threads();
+        mains.iter().for_each(GreenletRef::join);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -260,6 +260,7 @@ impl Hub {
             match arrival {
                 Arrival::Call(call) => self.ready.push_call(Box::new(call)),
                 Arrival::Greenlet(header) => self.greenlet_arrived(header),
+                Arrival::Signal(slot) => self.signal_arrived(&slot),
             }
         }
     }

@@ -249,9 +249,21 @@ impl Group {
     /// assert_eq!(group.join_raise_error().unwrap_err().to_string(), "no disk");
     /// ```
     pub fn join_raise_error(&self) -> Result<(), Failure> {
+        self.join_failures(Deadline::Never).map(|_| ())
+    }
+
+    /// As [`join_raise_error`](Group::join_raise_error), for at most `timeout`. True if the group was empty.
+    ///
+    /// # Errors
+    /// As `join_raise_error`, also if others have not ended in time.
+    pub fn join_raise_error_timeout(&self, timeout: Duration) -> Result<bool, Failure> {
+        self.join_failures(Deadline::After(timeout))
+    }
+
+    fn join_failures(&self, deadline: Deadline) -> Result<bool, Failure> {
         let members = self.iter();
-        self.join();
-        members.into_iter().find_map(|member| member.exception()).map_or(Ok(()), Err)
+        let empty = self.join_until(deadline);
+        members.into_iter().find_map(|member| member.exception()).map_or(Ok(empty), Err)
     }
 
     fn join_until(&self, deadline: Deadline) -> bool {

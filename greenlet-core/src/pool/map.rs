@@ -10,7 +10,7 @@ use super::group::Group;
 use crate::event::Event;
 use crate::failure::{GreenletError, attempt};
 use crate::greenlet::{Greenlet, GreenletRef, Kill};
-use crate::raise::{GreenletExit, catch};
+use crate::raise::{GreenletExit, catch, raise};
 
 /// How far an [`imap`](Group::imap) over an unlimited group runs ahead of its reader, unless told otherwise.
 const UNLIMITED_AHEAD: usize = 1000;
@@ -60,11 +60,41 @@ impl Group {
         Ok(values)
     }
 
+    /// As [`map`](Group::map), in a greenlet that is not a member, which ends as the map does. Never suspends. gevent's
+    /// `map_async`, and its `map_cb` with a link to it: [`Greenlet::link_value`].
+    ///
+    /// A kill of the greenlet kills the members that are at work for it.
+    ///
+    /// ```
+    /// use greenlet_core::pool::Pool;
+    ///
+    /// let squares = Pool::new(4).map_async(|n: u32| n * n, 1..=3);
+    /// squares.link_value(|squares| println!("{:?}", squares.value()));
+    /// assert_eq!(squares.get()?, [1, 4, 9]);
+    /// # Ok::<(), greenlet_core::GreenletError>(())
+    /// ```
+    #[track_caller]
+    pub fn map_async<F, I, T>(&self, f: F, items: I) -> Greenlet<Vec<T>>
+    where
+        F: Fn(I::Item) -> T + 'static,
+        I: IntoIterator + 'static,
+        I::Item: 'static,
+        T: 'static,
+    {
+        let group = self.clone();
+        crate::spawn(move || match group.map(f, items) {
+            Ok(values) => values,
+            Err(GreenletError::Failed(failure)) => failure.reraise(),
+            Err(_) => raise(GreenletExit),
+        })
+    }
+
     /// Calls `f` for every item, each in a member of its own; the iterator returned has the results in the order of the
     /// items.
     ///
     /// The items are drawn, and the members spawned, by a greenlet that is not a member, which waits for slots and runs
-    /// ahead of the reader by [`max_size`](Imap::max_size) at most; so endless input is welcome. See [`Imap`].
+    /// ahead of the reader by [`max_size`](Imap::max_size) at most; so endless input is welcome. See [`Imap`]. Several inputs, as
+    /// gevent takes them, are one that was zipped: `pool.imap(|(a, b)| ..., xs.zip(ys))`.
     ///
     /// ```
     /// use greenlet_core::pool::Pool;

@@ -45,9 +45,13 @@ mod bounded;
 mod fallible;
 mod group;
 mod map;
+mod task;
+mod thread_map;
 mod threads;
 
 pub use bounded::{Pool, PoolFull};
 pub use group::Group;
 pub use map::Imap;
-pub use threads::{Task, TaskError, ThreadPool};
+pub use task::{Task, TaskError};
+pub use thread_map::ThreadImap;
+pub use threads::ThreadPool;

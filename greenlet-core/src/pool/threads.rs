@@ -6,29 +6,33 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::mem;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 
+use super::bounded::PoolFull;
 use super::map::apply_inline;
+use super::task::{Completion, Outcome, Task, TaskError, Told};
 use crate::event::Event;
-use crate::failure::{Failure, GreenletError, attempt};
-use crate::hub::{Deadline, Hub};
-use crate::lock::Lock;
-use crate::raise::GreenletExit;
+use crate::failure::{GreenletError, attempt};
+use crate::greenlet::Greenlet;
+use crate::hub::Hub;
+use crate::raise::raise;
 use crate::report;
-use crate::wait::{WaitList, wait};
-use crate::waitable::{Waitable, sealed::Watch};
+use crate::sync::Semaphore;
 
 /// The most threads of [`ThreadPool::global`].
 const GLOBAL_THREADS: usize = 10;
 /// Until an idle thread ends, unless told otherwise.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pool of the process, once it was asked for.
+static GLOBAL: AtomicPtr<ThreadPool> = AtomicPtr::new(ptr::null_mut());
 
 thread_local! {
     /// The pool that this thread works for.
@@ -39,7 +43,7 @@ thread_local! {
 ///
 /// Whoever waits for a task suspends (a greenlet) or parks (a thread); the hub goes on meanwhile. Threads are started when
 /// they are needed, up to a limit, and end when they were idle for a while. More tasks than threads wait in line, without
-/// a limit: spawning never waits.
+/// a limit unless [`max_waiting`](ThreadPool::max_waiting) sets one: then spawning waits for a place.
 ///
 /// ```
 /// use greenlet_core::pool::ThreadPool;
@@ -70,6 +74,8 @@ pub struct ThreadPool {
     nudges: Sender<()>,
     /// What workers receive from.
     inlet: Inlet,
+    /// Places in the line, where they are limited.
+    line: Option<Arc<Semaphore>>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -80,14 +86,14 @@ struct Inlet {
     nudges: Receiver<()>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     id: u64,
     state: Mutex<State>,
     /// Set while no task is unfinished.
     done: Event,
 }
 
-struct State {
+pub(super) struct State {
     max: usize,
     idle_timeout: Option<Duration>,
     workers: usize,
@@ -104,8 +110,14 @@ struct State {
 impl Shared {
     /// A poisoned mutex has a sound state: nothing of the user's runs while it is held. It is poisoned when it is unlocked
     /// while another greenlet of the thread is suspended in mid-unwind.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker has finished its task.
+    pub(super) fn worker_is_idle(&self, state: &mut State) {
+        state.idle += 1;
+        self.finish(state, 1);
     }
 
     /// So many tasks are finished, or never will be.
@@ -140,18 +152,60 @@ impl ThreadPool {
             jobs,
             nudges,
             inlet: Inlet { jobs: jobs_inlet, nudges: nudges_inlet },
+            line: None,
         }
+    }
+
+    /// Limits how many tasks may wait in line, so that who spawns faster than the threads work is held up: then
+    /// [`spawn`](ThreadPool::spawn), and what is built on it, waits for a place. gevent's pool is like that, with a limit of 1.
+    ///
+    /// # Panics
+    /// When `limit` is 0: nothing could ever be spawned.
+    ///
+    /// ```
+    /// use greenlet_core::pool::ThreadPool;
+    ///
+    /// let threads = ThreadPool::new(2).max_waiting(10);
+    /// assert_eq!(threads.map(|n: u32| n + 1, 0..1000)?.len(), 1000); // never more than 10 in line
+    /// # Ok::<(), greenlet_core::pool::TaskError>(())
+    /// ```
+    #[track_caller]
+    pub fn max_waiting(mut self, limit: usize) -> ThreadPool {
+        assert!(limit > 0, "a thread pool must let at least 1 task wait in line");
+        self.line = Some(Arc::new(Semaphore::new(limit)));
+        self
     }
 
     /// The pool of the process, of at most 10 threads: gevent's `hub.threadpool`, shared by all hubs. It is never dropped.
     pub fn global() -> &'static ThreadPool {
-        static GLOBAL: OnceLock<ThreadPool> = OnceLock::new();
-        GLOBAL.get_or_init(|| ThreadPool::new(GLOBAL_THREADS))
+        // SAFETY: what is there was leaked below, and is never freed.
+        if let Some(pool) = unsafe { GLOBAL.load(Ordering::Acquire).as_ref() } {
+            return pool;
+        }
+        let fresh: &'static ThreadPool = Box::leak(Box::new(ThreadPool::new(GLOBAL_THREADS)));
+        let leaked = ptr::from_ref(fresh).cast_mut();
+        match GLOBAL.compare_exchange(ptr::null_mut(), leaked, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => fresh,
+            // Two began at once. The second one's pool has no thread, and is left to itself.
+            // SAFETY: as above.
+            Err(first) => unsafe { &*first },
+        }
+    }
+
+    /// In the child of a fork, where the threads of the parent's pool are not: the next [`global`](ThreadPool::global) makes a
+    /// new one. The old one is left to itself: its mutex may be held by a thread that is not there.
+    #[allow(dead_code)] // for whoever re-creates hubs after a fork
+    pub(crate) fn forget_global() {
+        GLOBAL.store(ptr::null_mut(), Ordering::Release);
     }
 
     // --- tasks -------------------------------------------------------------------------------------------------
 
-    /// Lets a thread run `f`. Never suspends, and works from any thread.
+    /// Lets a thread run `f`. Works from any thread, and never suspends unless the line has a
+    /// [limit](ThreadPool::max_waiting).
+    ///
+    /// With a limit this waits for a place in the line, first come, first served; a kill or timeout that ends the wait drops
+    /// `f`. A task that spawns into its own pool never waits: it might be for itself.
     ///
     /// Dropping the task leaves it running. If there is no thread and the system refuses to start one, that is reported and
     /// the tasks in line are [cancelled](TaskError::Cancelled).
@@ -161,10 +215,71 @@ impl ThreadPool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.enqueue(f, self.place(), None)
+    }
+
+    /// As [`spawn`](ThreadPool::spawn), if that need not wait. Never suspends.
+    ///
+    /// # Errors
+    /// [`PoolFull`] with the closure, if there is no place in the line.
+    ///
+    /// ```
+    /// use greenlet_core::pool::ThreadPool;
+    ///
+    /// let threads = ThreadPool::new(0).max_waiting(1); // no thread: the first one waits in line
+    /// let task = threads.try_spawn(|| 1).unwrap();
+    /// assert!(threads.try_spawn(|| 2).is_err());
+    /// threads.set_max(1);
+    /// assert_eq!(task.get()?, 1);
+    /// # Ok::<(), greenlet_core::pool::TaskError>(())
+    /// ```
+    #[track_caller]
+    pub fn try_spawn<F, T>(&self, f: F) -> Result<Task<T>, PoolFull<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.try_place() {
+            Ok(place) => Ok(self.enqueue(f, place, None)),
+            Err(PoolFull(())) => Err(PoolFull(f)),
+        }
+    }
+
+    /// Waits for a place in the line. `None`: none is needed.
+    pub(super) fn place(&self) -> Option<Place> {
+        let line = self.line.as_ref().filter(|_| !self.is_own_thread())?;
+        line.acquire();
+        Some(Place(line.clone()))
+    }
+
+    /// As `place`, without waiting.
+    pub(super) fn try_place(&self) -> Result<Option<Place>, PoolFull> {
+        match &self.line {
+            Some(line) if !self.is_own_thread() => {
+                if line.try_acquire() {
+                    Ok(Some(Place(line.clone())))
+                } else {
+                    Err(PoolFull(()))
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Puts a task into the line. Never suspends. `told` hears of its end.
+    #[track_caller]
+    pub(super) fn enqueue<F, T>(&self, f: F, place: Option<Place>, told: Option<Told>) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         let slot = Arc::new(Outcome::new());
-        let completion = Completion { slot: slot.clone(), done: false };
+        let completion = Completion::new(slot.clone(), told);
         let (shared, site) = (self.shared.clone(), Location::caller());
-        let job = Box::new(move || completion.complete(perform(f, site), &shared));
+        let job = Box::new(move || {
+            drop(place);
+            completion.complete(perform(f, site), &shared);
+        });
         let mut state = self.shared.state();
         state.queued += 1;
         state.unfinished += 1;
@@ -174,6 +289,31 @@ impl ThreadPool {
         drop(state);
         self.start_workers();
         Task { slot }
+    }
+
+    /// As [`spawn`](ThreadPool::spawn), with a greenlet of this thread's hub that waits for the task and ends as it did: to
+    /// be linked, joined with others, or asked again and again. gevent's `callback` is a link to it:
+    /// [`Greenlet::link_value`]. Never suspends.
+    ///
+    /// A kill of the greenlet does not stop the task. The [limit](ThreadPool::max_waiting) of the line does not count here.
+    ///
+    /// ```
+    /// use greenlet_core::pool::ThreadPool;
+    ///
+    /// let sum = ThreadPool::global().apply_async(|| (1..=10u32).sum::<u32>());
+    /// sum.link_value(|sum| println!("{:?}", sum.value()));
+    /// assert_eq!(sum.get()?, 55);
+    /// # Ok::<(), greenlet_core::GreenletError>(())
+    /// ```
+    #[track_caller]
+    pub fn apply_async<F, T>(&self, f: F) -> Greenlet<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // Not in the greenlet: the pool may be gone before that has run.
+        let task = self.enqueue(f, None, None);
+        crate::spawn(move || end_as(task.get()))
     }
 
     /// Runs `f` on a thread of the pool and waits for what it returns.
@@ -205,46 +345,8 @@ impl ThreadPool {
         self.spawn(f).get()
     }
 
-    /// Calls `f` for every item, each in a task of its own, and collects the results in the order of the items.
-    ///
-    /// Called from a task of the same pool, it does one after the other right there, as [`apply`](ThreadPool::apply). When
-    /// this ends early, by an error, or a kill or timeout of the caller, items that have not begun are left out.
-    ///
-    /// # Errors
-    /// How the first item, by position, ended that did not return.
-    ///
-    /// ```
-    /// use greenlet_core::pool::ThreadPool;
-    ///
-    /// let threads = ThreadPool::new(2);
-    /// assert_eq!(threads.map(|n: u32| n * n, 1..=5)?, [1, 4, 9, 16, 25]);
-    /// # Ok::<(), greenlet_core::pool::TaskError>(())
-    /// ```
-    #[track_caller]
-    pub fn map<F, I, T>(&self, f: F, items: I) -> Result<Vec<T>, TaskError>
-    where
-        F: Fn(I::Item) -> T + Send + Sync + 'static,
-        I: IntoIterator,
-        I::Item: Send + 'static,
-        T: Send + 'static,
-    {
-        if self.is_own_thread() {
-            let inline = |item| apply_inline(|| f(item)).map_err(TaskError::from_end);
-            return items.into_iter().map(inline).collect();
-        }
-        let f = Arc::new(f);
-        let unwanted = SetOnDrop(Arc::new(AtomicBool::new(false)));
-        let mut tasks = Vec::new();
-        for item in items {
-            let (f, unwanted) = (f.clone(), unwanted.0.clone());
-            tasks.push(self.spawn(move || (!unwanted.load(Ordering::Relaxed)).then(|| f(item))));
-        }
-        let value = |task: Task<Option<T>>| task.get()?.ok_or(TaskError::Cancelled);
-        tasks.into_iter().map(value).collect()
-    }
-
     /// Whether the caller runs on a thread of this pool.
-    fn is_own_thread(&self) -> bool {
+    pub(super) fn is_own_thread(&self) -> bool {
         WORKS_FOR.get() == Some(self.shared.id)
     }
 
@@ -428,6 +530,25 @@ fn next_job(shared: &Shared, inlet: &Inlet) -> Option<Job> {
     }
 }
 
+/// A place in the line, given back when the task begins or is cancelled.
+pub(super) struct Place(Arc<Semaphore>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// Ends a greenlet as a task ended.
+pub(super) fn end_as<T>(result: Result<T, TaskError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(TaskError::Failed(failure)) => failure.reraise(),
+        Err(TaskError::Exit(exit)) => raise(exit),
+        Err(other) => raise(other),
+    }
+}
+
 /// Runs a task and ends the greenlets that it left behind.
 fn perform<T>(f: impl FnOnce() -> T, site: &Location<'_>) -> Result<T, TaskError> {
     let ended = attempt(f);
@@ -444,190 +565,17 @@ fn perform<T>(f: impl FnOnce() -> T, site: &Location<'_>) -> Result<T, TaskError
     })
 }
 
-/// Tells the tasks of a map that nobody waits for them.
-struct SetOnDrop(Arc<AtomicBool>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Drop for SetOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-// --- the handle ---------------------------------------------------------------------------------------------------
-
-/// What a [`ThreadPool`] was told to run: waits for it, and has its result.
-///
-/// It works from greenlets, which suspend, and from threads, which park. Dropping it leaves the task running, and the
-/// result is dropped.
-///
-/// ```
-/// use greenlet_core::pool::{TaskError, ThreadPool};
-/// use std::time::Duration;
-///
-/// let (go, gone) = std::sync::mpsc::channel::<()>();
-/// let mut task = ThreadPool::global().spawn(move || gone.recv().is_ok());
-/// assert!(matches!(task.get_timeout(Duration::from_millis(1)), Err(TaskError::TimedOut)));
-/// go.send(())?;
-/// assert_eq!(task.get()?, true);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[must_use = "dropping it drops the result; the task runs all the same"]
-pub struct Task<T> {
-    slot: Arc<Outcome<T>>,
-}
-
-/// Why a [`Task`] has no value.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TaskError {
-    /// It panicked, or an error was raised in it.
-    #[error("the task failed: {0}")]
-    Failed(#[source] Failure),
-    /// It raised [`GreenletExit`].
-    #[error("the task exited")]
-    Exit(#[source] GreenletExit),
-    /// It was not run: the pool was dropped first, or got no thread.
-    #[error("the task was cancelled before it began")]
-    Cancelled,
-    /// The time given for the wait was over first. The task goes on, and may be waited for again.
-    #[error("the task did not end in time")]
-    TimedOut,
-    /// [`Task::get_timeout`] had the result already.
-    #[error("the task's result was taken before")]
-    Taken,
-}
-
-impl TaskError {
-    fn from_end(error: GreenletError) -> TaskError {
-        match error {
-            GreenletError::Failed(failure) => TaskError::Failed(failure),
-            _ => TaskError::Exit(GreenletExit),
-        }
-    }
-}
-
-impl<T> Task<T> {
-    /// Whether it has ended, in whatever way.
-    pub fn ready(&self) -> bool {
-        self.slot.state.lock().ended
-    }
-
-    /// Waits until it has ended. Does not suspend if it has. A kill or timeout ends the wait and does nothing to the task.
-    pub fn wait(&self) {
-        self.slot.wait(Deadline::Never);
-    }
-
-    /// As [`wait`](Task::wait), for at most `timeout`. True if it has ended.
-    pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.slot.wait(Deadline::After(timeout))
-    }
-
-    /// Waits for the task and takes its result. A kill or timeout that ends the wait drops the result.
-    ///
-    /// # Errors
-    /// [`TaskError`], apart from `TimedOut`.
-    pub fn get(self) -> Result<T, TaskError> {
-        self.slot.take(Deadline::Never)
-    }
-
-    /// As [`get`](Task::get), waiting for at most `timeout`. A kill or timeout of the caller leaves the result here.
-    ///
-    /// # Errors
-    /// [`TaskError::TimedOut`] if it has not ended in time, [`TaskError::Taken`] if this returned its result before, else
-    /// as `get`.
-    pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {
-        self.slot.take(Deadline::After(timeout))
-    }
-}
-
-impl<T> Watch for Task<T> {
-    fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
-        let state = &mut *self.slot.state.lock();
-        at(state.ended, &mut state.waiters);
-    }
-}
-
-impl<T> Waitable for Task<T> {}
-
-impl<T> fmt::Debug for Task<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("ready", &self.ready()).finish_non_exhaustive()
-    }
-}
-
-/// Where the result goes.
-struct Outcome<T> {
-    state: Lock<OutcomeState<T>>,
-}
-
-struct OutcomeState<T> {
-    ended: bool,
-    result: Option<Result<T, TaskError>>,
-    waiters: WaitList<()>,
-}
-
-impl<T> Outcome<T> {
-    fn new() -> Outcome<T> {
-        let state = OutcomeState { ended: false, result: None, waiters: WaitList::new() };
-        Outcome { state: Lock::new(state) }
-    }
-
-    fn set(&self, result: Result<T, TaskError>) {
-        let mut state = self.state.lock();
-        state.ended = true;
-        state.result = Some(result);
-        let wakeups = state.waiters.notify_all();
-        drop(state);
-        wakeups.wake();
-    }
-
-    /// False: the deadline came first.
-    fn wait(&self, deadline: Deadline) -> bool {
-        let state = self.state.lock();
-        state.ended || wait("Task", state, |state| &mut state.waiters, (), deadline).is_ok()
-    }
-
-    fn take(&self, deadline: Deadline) -> Result<T, TaskError> {
-        if !self.wait(deadline) {
-            return Err(TaskError::TimedOut);
-        }
-        let result = self.state.lock().result.take();
-        result.unwrap_or(Err(TaskError::Taken))
-    }
-}
-
-/// The worker's end of a task. Dropped without a result, it cancels the task.
-struct Completion<T> {
-    slot: Arc<Outcome<T>>,
-    done: bool,
-}
-
-impl<T> Completion<T> {
-    /// The task is finished and its worker idle, for all to see at once: whoever has the result finds the pool done with
-    /// it, and whoever joined the pool finds the result.
-    fn complete(mut self, result: Result<T, TaskError>, shared: &Shared) {
-        self.done = true;
-        // Without a handle nobody can ask for the value any more. Dropping it runs code of the user's.
-        let mut result = Some(result);
-        if Arc::strong_count(&self.slot) == 1 {
-            report::contain(|| drop(result.take()));
-        }
-        let mut state = shared.state();
-        if let Some(result) = result {
-            self.slot.set(result);
-        }
-        state.idle += 1;
-        shared.finish(&mut state, 1);
-        drop(state);
-        // The handle may have gone in this moment, and then the value goes here.
-        report::contain(|| drop(self));
-    }
-}
-
-impl<T> Drop for Completion<T> {
-    fn drop(&mut self) {
-        if !mem::replace(&mut self.done, true) {
-            self.slot.set(Err(TaskError::Cancelled));
-        }
+    #[test]
+    fn the_pool_of_the_process_is_made_anew_after_a_fork() {
+        let of_the_parent = ThreadPool::global();
+        assert!(ptr::eq(of_the_parent, ThreadPool::global()));
+        ThreadPool::forget_global();
+        let of_the_child = ThreadPool::global();
+        assert!(!ptr::eq(of_the_parent, of_the_child));
+        assert_eq!(of_the_child.apply(|| 1).unwrap(), 1);
     }
 }
