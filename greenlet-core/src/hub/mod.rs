@@ -28,10 +28,14 @@ mod panics;
 mod park;
 mod poller;
 mod ready;
+mod inspect;
 mod shared;
+mod switch_hook;
 mod thread;
 mod timers;
 mod turn;
+mod vitals;
+mod waiting;
 mod worker;
 
 use std::cell::{Cell, RefCell};
@@ -53,7 +57,10 @@ pub(crate) use poller::{Readiness, Token};
 pub(crate) use ready::Callback;
 pub(crate) use shared::HubShared;
 pub use thread::{HubBuilder, HubThread};
+pub use switch_hook::{Switch, SwitchHook};
 pub(crate) use timers::TimerKey;
+pub(crate) use vitals::Vitals;
+pub(crate) use waiting::Wait;
 pub(crate) use worker::Worker;
 
 use crate::greenlet::GreenletRef;
@@ -97,6 +104,15 @@ pub struct Hub {
     held_back: RefCell<Vec<GreenletRef>>,
     holds_back: Cell<bool>,
     in_panic_hook: Cell<bool>,
+    switch_hooks: switch_hook::SwitchHooks,
+    /// As `Worker::waiting`, for main.
+    main_waiting: waiting::Waiting,
+    /// As `Worker::may_block`, for main and the loop.
+    main_may_block: Cell<u32>,
+    /// The innermost address of main's stack while it waits.
+    main_stack: Cell<usize>,
+    /// What `inspect` asks a suspended greenlet to write down.
+    inspection: Cell<Option<NonNull<inspect::Inspection>>>,
     /// Where the panics began that greenlets (by id) are unwinding from.
     panic_places: RefCell<Vec<(u64, String)>>,
     pub(crate) config: Config,
@@ -243,6 +259,11 @@ impl Hub {
             held_back: RefCell::new(Vec::new()),
             holds_back: Cell::new(false),
             in_panic_hook: Cell::new(false),
+            switch_hooks: switch_hook::SwitchHooks::default(),
+            main_waiting: waiting::Waiting::new(),
+            main_may_block: Cell::new(0),
+            main_stack: Cell::new(0),
+            inspection: Cell::new(None),
             panic_places: RefCell::new(Vec::new()),
             config,
         });

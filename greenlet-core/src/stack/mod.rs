@@ -36,7 +36,9 @@ mod tests;
 use std::io;
 
 pub use guard::GuardMode;
+pub(crate) use guard::page_size;
 pub(crate) use pool::{StackPool, StackSlot};
+pub(crate) use registry::slot_at;
 pub use size::{StackSize, StackSizeError};
 
 /// How a [`StackPool`] gets its stacks.
