@@ -284,6 +284,7 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
+        crate::monitor::hub_ends(&self.shared);
         self.sources.clear();
         for worker in self.idle_workers.take() {
             let slot = Worker::retire(worker);

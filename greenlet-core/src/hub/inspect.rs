@@ -25,6 +25,9 @@ impl Hub {
     pub(crate) fn backtrace_of(&self, header: NonNull<Header>) -> Result<Backtrace, NoBacktrace> {
         // SAFETY: callers hold a count.
         let local = unsafe { &header.as_ref().local };
+        if self.in_panic_hook.get() {
+            return Err(NoBacktrace::Busy); // who runs is not known
+        }
         if local.phase.get() == Phase::Ended {
             return Err(NoBacktrace::Ended);
         }
@@ -50,6 +53,9 @@ impl Hub {
         }
         // SAFETY: a greenlet has its worker until it has ended.
         let worker = unsafe { worker.as_ref() };
+        if worker.switches() == 0 {
+            return Err(NoBacktrace::NotStarted); // it is about to be: a resume would begin its code
+        }
         let top = worker.top().addr();
         if !stack.contains(&top) || top - stack.start < ROOM {
             return Err(NoBacktrace::NoRoom);

@@ -17,6 +17,7 @@
 //! - A stack with frames is finished, unwound or leaked, never reused or freed. A hub thread ends its greenlets before
 //!   its thread-locals die; a thread that does not gets `exit_with_live_greenlets`.
 
+mod census;
 mod clock;
 mod config;
 mod counted;
@@ -66,6 +67,7 @@ pub(crate) use worker::Worker;
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::{self, Header, Spec};
 use crate::io::SourceTable;
+use crate::monitor;
 use crate::stack::{StackPool, overflow};
 use ready::ReadyQueue;
 use timers::TimerHeap;
@@ -277,7 +279,9 @@ impl Hub {
         }
         HUB.set(hub);
         // SAFETY: owned by `OWNER` until the thread ends.
-        Ok(unsafe { &*hub })
+        let hub = unsafe { &*hub };
+        monitor::hub_begins(&hub.shared, &hub.config);
+        Ok(hub)
     }
 
     /// The running greenlet, if one of this thread runs.

@@ -4,7 +4,6 @@
 //! fence. A reader sees each of them at some recent moment, not all of them at the same one.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use super::Nanos;
 
@@ -95,10 +94,6 @@ impl Vitals {
     pub(super) fn slept(&self, from: Nanos, to: Nanos) {
         self.sleeps.add(1);
         self.slept_nanos.add(to.since(from).as_nanos() as u64);
-    }
-
-    pub(crate) fn slept_for(&self) -> Duration {
-        Duration::from_nanos(self.slept_nanos.get())
     }
 }
 
