@@ -25,7 +25,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { stack_size: StackSize::DEFAULT, guard: GuardMode::Auto, max_stacks: None, warm_stacks: 1024,
+        Config {
+            stack_size: StackSize::DEFAULT,
+            guard: GuardMode::Auto,
+            max_stacks: None,
+            warm_stacks: 1024,
             monitored: false,
             max_blocking: None,
         }

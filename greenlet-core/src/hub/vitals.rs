@@ -105,7 +105,8 @@ mod tests {
     fn every_kind_of_progress_shows() {
         let vitals = Vitals::new();
         let mut seen = vec![vitals.progress()];
-        for counter in [&vitals.switches, &vitals.ended, &vitals.turns, &vitals.main_waits, &vitals.callbacks] {
+        for counter in [&vitals.switches, &vitals.ended, &vitals.turns, &vitals.main_waits, &vitals.callbacks]
+        {
             counter.add(1);
             assert!(!seen.contains(&vitals.progress()));
             seen.push(vitals.progress());

@@ -124,7 +124,12 @@ impl AssertSwitches {
             );
         }
         if !switched {
-            panic!("{}, spawned at {}, ran through a block without {}", current(), current().spawn_site(), self.what.name());
+            panic!(
+                "{}, spawned at {}, ran through a block without {}",
+                current(),
+                current().spawn_site(),
+                self.what.name()
+            );
         }
         result
     }

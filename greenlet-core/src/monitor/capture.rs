@@ -92,7 +92,8 @@ static PREVIOUS: [OnceLock<libc::sigaction>; 65] = [const { OnceLock::new() }; 6
 /// # Errors
 /// What `sigaction` refused: not every number is a signal that can be handled.
 pub(super) fn install(signal: c_int) -> io::Result<()> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, format!("{signal} is no signal that can be handled"));
+    let invalid =
+        || io::Error::new(io::ErrorKind::InvalidInput, format!("{signal} is no signal that can be handled"));
     let previous = usize::try_from(signal).ok().and_then(|at| PREVIOUS.get(at)).ok_or_else(invalid)?;
     if signal == libc::SIGSEGV || signal == libc::SIGBUS || signal == 0 {
         return Err(invalid());
@@ -190,7 +191,8 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     } else if SLOT.late.compare_exchange(thread, 0, Ordering::Relaxed, Ordering::Relaxed).is_err() {
         // Not ours.
         let previous = usize::try_from(signal).ok().and_then(|at| PREVIOUS.get(at)).and_then(OnceLock::get);
-        let ignored_by_default = [libc::SIGURG, libc::SIGCHLD, libc::SIGWINCH, libc::SIGCONT].contains(&signal);
+        let ignored_by_default =
+            [libc::SIGURG, libc::SIGCHLD, libc::SIGWINCH, libc::SIGCONT].contains(&signal);
         match previous {
             Some(previous) if previous.sa_sigaction == libc::SIG_DFL && ignored_by_default => {}
             // SAFETY: these are the arguments that this handler was called with, and `previous` is what it replaced.

@@ -43,7 +43,10 @@ pub fn dump_on_signal(signal: i32) -> io::Result<()> {
 /// As there.
 pub fn dump_on_signal_to(signal: i32, writer: impl Write + Send + 'static) -> io::Result<()> {
     if signal_hook::consts::FORBIDDEN.contains(&signal) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("signal {signal} cannot be handled")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("signal {signal} cannot be handled"),
+        ));
     }
     let writer: Arc<Mutex<Writer>> = Arc::new(Mutex::new(Box::new(writer)));
     let mut dumps = lock(&DUMPS);

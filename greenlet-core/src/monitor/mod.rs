@@ -62,9 +62,7 @@ pub use dump::{dump_on_signal, dump_on_signal_to};
 pub use metrics::Metrics;
 pub use notice::{Blocked, Notice};
 pub use process::{MonitoringFunction, Subscription, ZeroPeriod, every, subscribe};
-pub use run_info::{
-    GreenletInfo, GreenletState, HubAnswer, HubInfo, RunInfo, StackUse, Survey, WaitsFor,
-};
+pub use run_info::{GreenletInfo, GreenletState, HubAnswer, HubInfo, RunInfo, StackUse, Survey, WaitsFor};
 pub use settings::Settings;
 pub use thread_state::{SystemCall, ThreadState};
 
@@ -191,9 +189,71 @@ pub(crate) fn hub_ends(hub: &HubShared) {
 
 /// In a forked child, on the only thread that is left: forgets the hubs of the others, and starts the monitor anew if the
 /// parent had started it.
+#[cfg_attr(not(test), expect(dead_code, reason = "the hook for forks"))]
 pub(crate) fn restart_after_fork() -> io::Result<()> {
     if let Some(hub) = Hub::try_current() {
         hub.shared.vitals.belongs_to_this_thread();
     }
     thread::restart_after_fork()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::stack::tests::{finished, in_child};
+    use crate::{run, sleep, spawn, yield_now};
+
+    /// Whether somebody who blocks is reported.
+    fn notices_who_blocks() -> bool {
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        let here = Hub::current().id();
+        let _subscription = subscribe(move |notice| {
+            if let Notice::Blocked(blocked) = notice
+                && blocked.hub.id() == here
+            {
+                let _ = tell.lock().unwrap().send(blocked.greenlet.is_some());
+            }
+        });
+        let blocks = spawn(move || told.recv_timeout(Duration::from_secs(30)).unwrap_or(false));
+        blocks.get().unwrap()
+    }
+
+    #[test]
+    fn a_forked_child_has_a_monitor_of_its_own() {
+        let test = concat!(module_path!(), "::a_forked_child_has_a_monitor_of_its_own");
+        let output = in_child(test, || {
+            run(|| {
+                Settings::default().max_blocking_time(Duration::from_millis(10)).start().unwrap();
+                let other = Hub::thread("of the parent only").start().unwrap();
+                let _waits = spawn(|| sleep(Duration::MAX));
+                yield_now();
+                assert!(notices_who_blocks());
+                // SAFETY: the child goes on with what is safe after a fork of a process with threads under glibc (it may
+                // allocate and make threads), and ends without running what the parent registered.
+                match unsafe { libc::fork() } {
+                    0 => {
+                        restart_after_fork().unwrap();
+                        let well = is_running() && hubs().len() == 1 && notices_who_blocks();
+                        // SAFETY: it has no preconditions.
+                        unsafe { libc::_exit(if well { 0 } else { 1 }) };
+                    }
+                    child => {
+                        let mut status = -1;
+                        // SAFETY: the child is ours, and the status is written to.
+                        unsafe { libc::waitpid(child, &mut status, 0) };
+                        assert_eq!(status, 0);
+                    }
+                }
+                assert_eq!(hubs().len(), 2);
+                assert!(notices_who_blocks());
+                other.shutdown();
+            });
+        });
+        finished(&output);
+    }
 }

@@ -154,7 +154,10 @@ impl Drop for Subscription {
 ///
 /// # Errors
 /// [`ZeroPeriod`].
-pub fn every(period: Duration, function: impl FnMut() + Send + 'static) -> Result<MonitoringFunction, ZeroPeriod> {
+pub fn every(
+    period: Duration,
+    function: impl FnMut() + Send + 'static,
+) -> Result<MonitoringFunction, ZeroPeriod> {
     if period.is_zero() {
         return Err(ZeroPeriod);
     }

@@ -123,7 +123,9 @@ fn hub_to_json(hub: &HubInfo, json: &mut Json) {
         json.field("name", |json| json.text(hub.hub.name()));
         json.field("thread", |json| json.raw(hub.thread));
         json.field("metrics", |json| {
-            json.object(|json| hub.metrics.named().iter().for_each(|(name, value)| json.field(name, |json| json.raw(value))));
+            json.object(|json| {
+                hub.metrics.named().iter().for_each(|(name, value)| json.field(name, |json| json.raw(value)))
+            });
         });
         json.field("answered", |json| json.raw(matches!(hub.answer, HubAnswer::Given)));
         if let HubAnswer::Blocked { greenlet, thread, backtrace } = &hub.answer {

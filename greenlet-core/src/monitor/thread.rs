@@ -261,7 +261,8 @@ impl State {
         let period = settings.memory_period.max(SHORTEST_NAP);
         let now = Instant::now();
         // A period that was shortened meanwhile counts at once.
-        let due = self.memory_due.map_or(now, |due| now.checked_add(period).map_or(due, |latest| due.min(latest)));
+        let due =
+            self.memory_due.map_or(now, |due| now.checked_add(period).map_or(due, |latest| due.min(latest)));
         if due > now {
             self.memory_due = Some(due);
             return due - now;

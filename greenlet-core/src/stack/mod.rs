@@ -31,7 +31,7 @@ mod registry;
 mod size;
 mod slab;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 

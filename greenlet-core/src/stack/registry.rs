@@ -57,9 +57,9 @@ pub(super) fn guard_at(address: usize) -> Option<Region> {
 
 /// The stack that `address` lies in, its guard left out. Async-signal-safe.
 pub(crate) fn slot_at(address: usize) -> Option<Range<usize>> {
-    let region = entries().filter_map(Entry::read).find(|region| {
-        address.checked_sub(region.start).is_some_and(|offset| offset < region.len)
-    })?;
+    let region = entries()
+        .filter_map(Entry::read)
+        .find(|region| address.checked_sub(region.start).is_some_and(|offset| offset < region.len))?;
     let low = address - (address - region.start) % region.slot_len;
     Some(low + region.guard_len..low + region.slot_len)
 }
