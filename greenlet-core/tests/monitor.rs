@@ -143,6 +143,7 @@ fn the_run_info_shows_each_greenlet_with_its_state() {
         assert!(stack.used > 0 && stack.used < stack.size && stack.size < StackSize::DEFAULT.bytes());
         assert_eq!((stack.resident, find(&info, &new).stack), (None, None));
         assert!(waits_info.backtrace.is_none());
+        assert!(waits_info.age.is_some() && find(&info, &new).age.is_none());
     });
 }
 
@@ -206,7 +207,7 @@ fn two_hubs_may_ask_each_other() {
         .iter()
         .map(|hub| {
             let survey = patient.clone();
-            hub.handle().spawn(move || (0..20).map(|_| survey.take()).last().unwrap()).unwrap()
+            hub.handle().spawn(move || (0..20).fold(survey.take(), |_, _| survey.take())).unwrap()
         })
         .collect();
     let ids = hubs.each_ref().map(|hub| hub.handle().id());

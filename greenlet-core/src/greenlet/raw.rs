@@ -25,7 +25,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 
 use crate::failure::{End, Failure};
-use crate::hub::{HubRef, HubShared, Link, LinkKind, Nanos, Worker};
+use crate::hub::{HubRef, HubShared, Link, LinkKind, Worker};
 use crate::link::LinkEntry;
 use crate::local::Locals;
 use crate::lock::Lock;
@@ -273,11 +273,6 @@ impl Header {
 
     /// Who spawned it.
     pub(crate) fn parent_id(&self) -> Option<u64> {
-        None
-    }
-
-    /// When it was made.
-    pub(crate) fn created_at(&self) -> Option<Nanos> {
         None
     }
 

@@ -62,7 +62,7 @@ impl Hub {
                 address: wait.address,
                 duration: now.since(wait.since),
             }),
-            age: greenlet.created_at().map(|created| now.since(created)),
+            age: worker_ref.map(|worker| now.since(worker.began())),
             switches: match worker_ref {
                 Some(worker) => worker.switches(),
                 None if local.is_main => self.shared.vitals.main_waits.get(),

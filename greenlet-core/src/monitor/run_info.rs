@@ -73,7 +73,7 @@ pub struct GreenletInfo {
     pub state: GreenletState,
     /// What it waits for, if it waits and that is known.
     pub waits_for: Option<WaitsFor>,
-    /// How long ago it was made, to within a turn of the loop.
+    /// How long ago it had its first turn, to within a turn of the loop. The main greenlet's is not known.
     pub age: Option<Duration>,
     /// How often it was switched to.
     pub switches: u64,
@@ -208,10 +208,10 @@ impl Survey {
     fn ask(&self, hub: HubRef, may_wait: bool) -> Question {
         if hub.is_current() {
             let census = Hub::try_current().and_then(|here| here.census(self));
-            return Question::Answered(HubInfo::new(hub, census));
+            return Question::Answered(Box::new(HubInfo::new(hub, census)));
         }
         if !may_wait {
-            return Question::Answered(HubInfo::new(hub, None));
+            return Question::Answered(Box::new(HubInfo::new(hub, None)));
         }
         let answer = Arc::new(AsyncResult::new());
         let (survey, tell) = (self.clone(), answer.clone());
@@ -226,7 +226,7 @@ impl Survey {
 }
 
 enum Question {
-    Answered(HubInfo),
+    Answered(Box<HubInfo>),
     Asked(HubRef, Arc<AsyncResult<HubInfo>>),
     Gone,
 }
@@ -234,7 +234,7 @@ enum Question {
 impl Question {
     fn answer(self, deadline: Option<Instant>) -> Option<HubInfo> {
         match self {
-            Question::Answered(info) => Some(info),
+            Question::Answered(info) => Some(*info),
             Question::Gone => None,
             Question::Asked(hub, answer) => {
                 let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
