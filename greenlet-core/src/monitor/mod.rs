@@ -174,7 +174,10 @@ pub(crate) fn hub_begins(hub: &HubRef, config: &Config) {
         let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX).max(1);
         hub.vitals.max_blocking.store(nanos, Ordering::Relaxed);
     }
-    process::process().add_hub(hub.clone());
+    let process = process::process();
+    process.add_hub(hub.clone());
+    // With no hub to look at, the monitor sleeps for long.
+    process.control.changed();
     if (config.monitored || settings::wanted_by_environment())
         && let Err(error) = start()
     {
