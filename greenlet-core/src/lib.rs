@@ -52,6 +52,7 @@
 //! | [`pool`] | groups, bounded pools, mapping over them, and threads for what blocks |
 //! | [`greenlet_local!`] | a value for each greenlet |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
+//! | [`monitor`], [`Hub::add_switch_hook`] | who blocks a hub, what all greenlets are doing, metrics |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 
 #[cfg(panic = "abort")]

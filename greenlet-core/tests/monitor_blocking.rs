@@ -633,6 +633,8 @@ fn a_signal_dumps_all_greenlets_even_if_a_hub_is_blocked() {
             let named = Builder::new().name("sleeper").spawn(|| sleep(FOREVER));
             named.join();
         });
+        // By now the sleeper sleeps.
+        idle.handle().spawn(support::settle).unwrap().join();
         let (end, ends) = channel::<()>();
         let (tell, told) = channel();
         let blocks = stuck.handle().spawn(move || {

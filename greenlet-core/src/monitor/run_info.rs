@@ -302,3 +302,63 @@ impl GreenletInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn greenlet(id: u64, parent: Option<u64>) -> GreenletInfo {
+        GreenletInfo {
+            id,
+            name: None,
+            site: Location::caller(),
+            parent,
+            state: GreenletState::Waiting,
+            waits_for: None,
+            age: None,
+            switches: 0,
+            stack: None,
+            backtrace: None,
+        }
+    }
+
+    fn hub(greenlets: Vec<GreenletInfo>) -> HubInfo {
+        let hub = Hub::current();
+        let metrics = hub.metrics();
+        HubInfo { hub, thread: 0, answer: HubAnswer::Given, metrics, greenlets, left_out: 0 }
+    }
+
+    #[test]
+    fn the_tree_shows_who_spawned_whom() {
+        let of =
+            [(1, None), (5, Some(3)), (2, Some(1)), (3, Some(1)), (4, Some(2)), (6, Some(99)), (7, Some(2))];
+        let info = hub(of.map(|(id, parent)| greenlet(id, parent)).into());
+        let rows: Vec<_> = info.tree().iter().map(|(depth, greenlet)| (*depth, greenlet.id)).collect();
+        // 99 has ended, so 6 stands alone.
+        assert_eq!(rows, [(0, 1), (1, 2), (2, 4), (2, 7), (1, 3), (2, 5), (0, 6)]);
+        let text = info.to_string();
+        let drawn: Vec<_> = text.lines().skip(2).map(|line| line.split(':').next().unwrap()).collect();
+        let expected = [
+            "  Greenlet-1",
+            "  ├─ Greenlet-2",
+            "  │  ├─ Greenlet-4",
+            "  │  └─ Greenlet-7",
+            "  └─ Greenlet-3",
+            "     └─ Greenlet-5",
+            "  Greenlet-6",
+        ];
+        assert_eq!(drawn, expected);
+    }
+
+    #[test]
+    fn a_very_deep_tree_is_drawn() {
+        let info = hub((0..20_000).map(|id| greenlet(id, id.checked_sub(1))).collect());
+        assert_eq!(info.tree().last().unwrap().0, 19_999);
+        assert_eq!(info.to_string().lines().count(), 20_002);
+    }
+
+    #[test]
+    fn who_names_itself_as_its_spawner_is_shown() {
+        assert_eq!(hub(vec![greenlet(1, Some(1))]).tree().len(), 1);
+    }
+}

@@ -68,19 +68,9 @@ impl fmt::Display for HubInfo {
             }
         }
         let rows = self.tree();
-        for (number, &(depth, greenlet)) in rows.iter().enumerate() {
-            let mut prefix = String::from("  ");
-            for level in 1..=depth.min(DEEPEST) {
-                // Whether another one of this level follows before the tree comes back below it.
-                let following = rows[number + 1..].iter().map(|&(depth, _)| depth);
-                let goes_on = following.take_while(|&depth| depth >= level).any(|depth| depth == level);
-                prefix.push_str(match (level == depth.min(DEEPEST), goes_on) {
-                    (true, true) => "├─ ",
-                    (true, false) => "└─ ",
-                    (false, true) => "│  ",
-                    (false, false) => "   ",
-                });
-            }
+        let lines = branches(&rows);
+        for (&(_, greenlet), branch) in rows.iter().zip(lines) {
+            let prefix = format!("  {branch}");
             writeln!(f, "{prefix}{greenlet}")?;
             let below = " ".repeat(prefix.chars().count() + 2);
             match &greenlet.backtrace {
@@ -94,6 +84,30 @@ impl fmt::Display for HubInfo {
         }
         Ok(())
     }
+}
+
+/// The lines of the tree before each greenlet.
+fn branches(rows: &[(usize, &GreenletInfo)]) -> Vec<String> {
+    // From the end: whether another one of each depth follows before the tree comes back below that depth.
+    let mut follows = [false; DEEPEST + 1];
+    let mut lines = Vec::with_capacity(rows.len());
+    for &(depth, _) in rows.iter().rev() {
+        let depth = depth.min(DEEPEST);
+        let mut line = String::new();
+        for (level, follows) in follows.iter().enumerate().take(depth + 1).skip(1) {
+            line.push_str(match (level == depth, follows) {
+                (true, true) => "├─ ",
+                (true, false) => "└─ ",
+                (false, true) => "│  ",
+                (false, false) => "   ",
+            });
+        }
+        follows[depth] = true;
+        follows[depth + 1..].fill(false);
+        lines.push(line);
+    }
+    lines.reverse();
+    lines
 }
 
 fn write_frames(f: &mut fmt::Formatter<'_>, indent: &str, backtrace: &Backtrace) -> fmt::Result {
