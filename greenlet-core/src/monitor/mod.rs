@@ -6,7 +6,7 @@
 //! looks at all hubs of the process some twenty times a second and reports one that has not switched for 100 ms: a
 //! warning through `tracing` that names the greenlet, where it was spawned, the system call that it sits in, and its
 //! backtrace. [`subscribe`] gets the same as a [`Notice`]; [`ignore_blocking`] marks code that may block. It costs the hubs
-//! nothing beyond the counters that they have anyway, and the process some 0.01 % of a core, so it can always be on.
+//! nothing beyond the counters that they have anyway, and the process less than 0.1 % of a core, so it can always be on.
 //!
 //! ```
 //! use greenlet_core::{monitor, spawn, sleep};
