@@ -56,6 +56,7 @@
 //! | [`add_spawn_callback`] | who is told of every start |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
 //! | [`signal`] | the system's signals, and the orderly end of a program |
+//! | [`monitor`], [`Hub::add_switch_hook`] | who blocks a hub, what all greenlets are doing, metrics |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 
 #[cfg(panic = "abort")]
@@ -74,6 +75,7 @@ mod join;
 mod link;
 mod local;
 mod lock;
+pub mod monitor;
 pub mod pool;
 mod queue;
 mod raise;
@@ -98,7 +100,7 @@ pub use greenlet::{
     add_spawn_callback, current, killall, killall_with, remove_spawn_callback, spawn, spawn_fallible,
     spawn_later,
 };
-pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
+pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, Switch, SwitchHook, run};
 pub use join::{joinall, joinall_raise_error, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
 pub use local::{LocalKey, NoGreenlet};

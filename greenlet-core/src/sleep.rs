@@ -25,6 +25,7 @@ pub fn sleep(duration: Duration) {
         Context::Greenlet(hub, current) => {
             let timer = WakeTimer::start(hub, current, &mut Deadline::After(duration));
             loop {
+                hub.note_wait(current, "sleep", 0);
                 match hub.park(current) {
                     Resume::Woken if timer.fired() => return,
                     Resume::Woken => {}

@@ -248,6 +248,14 @@ impl GreenletRef {
         unsafe { self.0.as_ref() }
     }
 
+    /// Takes over a count.
+    ///
+    /// # Safety
+    /// The caller owns a count and passes it on.
+    pub(crate) unsafe fn counted(header: NonNull<Header>) -> GreenletRef {
+        GreenletRef(header)
+    }
+
     /// # Safety
     /// The header is alive.
     pub(crate) unsafe fn retained(header: NonNull<Header>) -> GreenletRef {

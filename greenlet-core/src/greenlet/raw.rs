@@ -368,6 +368,11 @@ impl Header {
         drop(old);
     }
 
+    /// Who spawned it.
+    pub(crate) fn parent_id(&self) -> Option<u64> {
+        None
+    }
+
     /// The name given to it, if any.
     pub(crate) fn given_name(&self) -> Option<Arc<Name>> {
         self.end.lock().name.clone()

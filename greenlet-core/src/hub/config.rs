@@ -1,5 +1,7 @@
 //! Settings of a hub.
 
+use std::time::Duration;
+
 use crate::stack::{GuardMode, StackConfig, StackSize};
 
 /// Settings of a hub, given to [`Hub::configure`](super::Hub::configure) or
@@ -17,11 +19,20 @@ pub struct Config {
     guard: GuardMode,
     max_stacks: Option<usize>,
     warm_stacks: usize,
+    pub(crate) monitored: bool,
+    pub(crate) max_blocking: Option<Duration>,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { stack_size: StackSize::DEFAULT, guard: GuardMode::Auto, max_stacks: None, warm_stacks: 1024 }
+        Config {
+            stack_size: StackSize::DEFAULT,
+            guard: GuardMode::Auto,
+            max_stacks: None,
+            warm_stacks: 1024,
+            monitored: false,
+            max_blocking: None,
+        }
     }
 }
 
@@ -51,6 +62,20 @@ impl Config {
     /// How many unused stacks keep their memory for the next greenlet. Default: 1024.
     pub fn warm_stacks(mut self, count: usize) -> Config {
         self.warm_stacks = count;
+        self
+    }
+
+    /// Starts the [monitor](crate::monitor) of this process with the hub, unless it runs already. `GREENLET_MONITOR=1` in the
+    /// environment does the same for all hubs.
+    pub fn monitor(mut self) -> Config {
+        self.monitored = true;
+        self
+    }
+
+    /// For how long this hub may go without a switch before the [monitor](crate::monitor) reports it. Default: as the
+    /// monitor's [settings](crate::monitor::Settings::max_blocking_time) say. Zero counts as the least time there.
+    pub fn max_blocking_time(mut self, time: Duration) -> Config {
+        self.max_blocking = Some(time);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::ready::Entry;
@@ -244,6 +245,7 @@ impl Hub {
     /// The thread ends: from now on nothing is resumed on it, since stacks may refer to thread-locals that are gone.
     fn thread_ends(&self) {
         self.current.set(None);
+        self.shared.vitals.over.store(true, Ordering::Relaxed);
         if self.has_started_greenlets() && !is_first_thread() {
             exit_with_live_greenlets(self);
         }
@@ -295,6 +297,7 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
+        crate::monitor::hub_ends(&self.shared);
         self.sources.clear();
         for worker in self.idle_workers.take() {
             let slot = Worker::retire(worker);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
-use super::{Hub, HubRef};
+use super::{Hub, HubRef, HubShared};
 use crate::greenlet::Greenlet;
 use crate::stack::StackStats;
 
@@ -40,6 +40,14 @@ impl Hub {
 }
 
 impl HubHandle {
+    pub(crate) fn new(shared: HubRef) -> HubHandle {
+        HubHandle { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &HubShared {
+        &self.shared
+    }
+
     /// A number that no other hub of this process has or had.
     pub fn id(&self) -> u64 {
         self.shared.id

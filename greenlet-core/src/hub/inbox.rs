@@ -108,6 +108,11 @@ impl Inbox {
         self.head.compare_exchange(ptr::null_mut(), SLEEPING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
+    /// Whether the hub sleeps, and nothing has arrived since.
+    pub(crate) fn is_sleeping(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == SLEEPING
+    }
+
     /// Takes everything, oldest first, and marks the hub awake. Only the hub calls it.
     pub(crate) fn take_all(&self) -> Taken {
         if self.head.load(Ordering::Relaxed).is_null() {

@@ -41,6 +41,7 @@ impl Hub {
         // SAFETY: the hub's count.
         unsafe { header.as_ref() }.local.live_index.set(live.len() as u32);
         live.push(header);
+        self.shared.vitals.spawned.add(1);
     }
 
     /// Starts a greenlet after a while.
@@ -175,6 +176,11 @@ impl Hub {
             }
             end => end,
         };
+        match &end {
+            End::Failed(_) => self.shared.vitals.failed.add(1),
+            End::Exit => self.shared.vitals.exited.add(1),
+            End::Value | End::DroppedValue => {}
+        }
         let mut ending = greenlet.end.lock();
         let drop_value = greenlet.set_ended(&end);
         if let End::Failed(failure) = end {
@@ -198,6 +204,7 @@ impl Hub {
         if index == u32::MAX {
             return; // never started: the hub does not know it
         }
+        self.shared.vitals.ended.add(1);
         let mut live = self.live.borrow_mut();
         live.swap_remove(index as usize);
         if let Some(moved) = live.get(index as usize) {

@@ -17,6 +17,7 @@
 //! - A stack with frames is finished, unwound or leaked, never reused or freed. A hub thread ends its greenlets before
 //!   its thread-locals die; a thread that does not gets `exit_with_live_greenlets`.
 
+mod census;
 mod clock;
 mod config;
 mod counted;
@@ -24,15 +25,19 @@ mod drain;
 mod handle;
 mod idents;
 mod inbox;
+mod inspect;
 mod life;
 mod panics;
 mod park;
 mod poller;
 mod ready;
 mod shared;
+mod switch_hook;
 mod thread;
 mod timers;
 mod turn;
+mod vitals;
+mod waiting;
 mod worker;
 
 use std::cell::{Cell, RefCell};
@@ -54,15 +59,18 @@ pub(crate) use park::WakeTimer;
 pub(crate) use poller::{Readiness, Token};
 pub(crate) use ready::Callback;
 pub(crate) use shared::HubShared;
+pub use switch_hook::{Switch, SwitchHook};
 pub use thread::{HubBuilder, HubThread};
 pub(crate) use thread::{await_hub_threads, stop_hub_threads};
 pub(crate) use timers::TimerKey;
+pub(crate) use vitals::Vitals;
 pub(crate) use worker::Worker;
 
 use crate::greenlet::GreenletRef;
 use crate::greenlet::SpawnCallbacks;
 use crate::greenlet::raw::{self, Born, Header, Spec};
 use crate::io::SourceTable;
+use crate::monitor;
 use crate::signal::Watches;
 use crate::stack::{StackPool, overflow};
 use ready::ReadyQueue;
@@ -104,6 +112,15 @@ pub struct Hub {
     held_back: RefCell<Vec<GreenletRef>>,
     holds_back: Cell<bool>,
     in_panic_hook: Cell<bool>,
+    switch_hooks: switch_hook::SwitchHooks,
+    /// As `Worker::waiting`, for main.
+    main_waiting: waiting::Waiting,
+    /// As `Worker::may_block`, for main and the loop.
+    main_may_block: Cell<u32>,
+    /// The innermost address of main's stack while it waits.
+    main_stack: Cell<usize>,
+    /// What `inspect` asks a suspended greenlet to write down.
+    inspection: Cell<Option<NonNull<inspect::Inspection>>>,
     /// Where the panics began that greenlets (by id) are unwinding from.
     panic_places: RefCell<Vec<(u64, String)>>,
     pub(crate) signals: Watches,
@@ -271,6 +288,11 @@ impl Hub {
             held_back: RefCell::new(Vec::new()),
             holds_back: Cell::new(false),
             in_panic_hook: Cell::new(false),
+            switch_hooks: switch_hook::SwitchHooks::default(),
+            main_waiting: waiting::Waiting::new(),
+            main_may_block: Cell::new(0),
+            main_stack: Cell::new(0),
+            inspection: Cell::new(None),
             panic_places: RefCell::new(Vec::new()),
             signals: Watches::default(),
             config,
@@ -285,7 +307,9 @@ impl Hub {
         }
         HUB.set(hub);
         // SAFETY: owned by `OWNER` until the thread ends.
-        Ok(unsafe { &*hub })
+        let hub = unsafe { &*hub };
+        monitor::hub_begins(&hub.shared, &hub.config);
+        Ok(hub)
     }
 
     /// The running greenlet, if one of this thread runs.

@@ -33,10 +33,6 @@ impl Hub {
         }
     }
 
-    /// Notes what the running greenlet is about to wait for.
-    #[inline(always)]
-    pub(crate) fn note_wait(&self, _waiter: NonNull<Header>, _what: &'static str, _address: usize) {}
-
     /// Suspends the current greenlet until it is scheduled or something is raised in it. Everything that blocks
     /// comes through here.
     ///
@@ -56,7 +52,16 @@ impl Hub {
         local.unwind_marks.set(0);
         // SAFETY: a running greenlet that is not main has a worker, and this is its stack.
         unsafe { local.worker.get().unwrap_unchecked().as_ref().suspend() };
-        if local.has_raises.get() { Resume::Raised } else { Resume::Woken }
+        if local.has_raises.get() { self.resumed(header) } else { Resume::Woken }
+    }
+
+    /// Back from `park` with something to see to.
+    #[cold]
+    #[inline(never)]
+    fn resumed(&self, header: NonNull<Header>) -> Resume {
+        self.answer_inspections(header);
+        // SAFETY: the running greenlet is alive.
+        if unsafe { header.as_ref() }.local.has_raises.get() { Resume::Raised } else { Resume::Woken }
     }
 
     /// `park` for main, during unwinding, with spans to save, or with raises waiting.
@@ -77,10 +82,13 @@ impl Hub {
         self.unwinding.set(self.unwinding.get() + unwinding);
         let spans = Spans::leave();
         if local.is_main {
+            let here = 0_u8;
+            self.main_stack.set((&raw const here).addr());
             self.run_loop();
         } else {
             // SAFETY: as in `park`.
             unsafe { local.worker.get().unwrap_unchecked().as_ref().suspend() };
+            self.answer_inspections(header);
         }
         spans.enter();
         local.floor.set(0);

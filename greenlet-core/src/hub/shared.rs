@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::Hub;
 use super::inbox::{Closed, Inbox, Link, LinkKind, Pushed, Taken};
 use super::poller::Poller;
+use super::vitals::Vitals;
 use crate::greenlet::raw::Header;
 use crate::signal::Slot;
 use crate::stack::StackSize;
@@ -25,6 +26,7 @@ pub(crate) struct HubShared {
     pub(crate) poller: Poller,
     /// The default of its greenlets.
     pub(crate) stack_size: StackSize,
+    pub(crate) vitals: Vitals,
 }
 
 /// A closure on its way to a hub.
@@ -50,7 +52,8 @@ impl HubShared {
         let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let poller = Poller::new(doorbell.as_fd())?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(HubShared { id, name: OnceLock::new(), inbox: Inbox::new(), doorbell, poller, stack_size })
+        let vitals = Vitals::new();
+        Ok(HubShared { id, name: OnceLock::new(), inbox: Inbox::new(), doorbell, poller, stack_size, vitals })
     }
 
     pub(crate) fn set_name(&self, name: &str) {
@@ -141,6 +144,11 @@ impl HubShared {
     #[inline]
     pub(crate) fn has_arrivals(&self) -> bool {
         self.inbox.has_links()
+    }
+
+    /// Whether it sleeps in its poller, and nobody has woken it yet.
+    pub(crate) fn is_sleeping(&self) -> bool {
+        self.inbox.is_sleeping()
     }
 
     pub(crate) fn prepare_sleep(&self) -> bool {

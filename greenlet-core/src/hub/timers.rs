@@ -52,6 +52,10 @@ impl<T> TimerHeap<T> {
         self.heap.first().map(|entry| entry.deadline)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     pub(crate) fn insert(&mut self, deadline: Nanos, value: T) -> TimerKey {
         let slot = match self.free.pop() {
             Some(slot) => slot,

@@ -1,6 +1,8 @@
 //! The loop: main waits, and everything else runs.
 
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::compiler_fence;
 use std::time::Duration;
 
 use super::ready::Entry;
@@ -25,6 +27,10 @@ impl Hub {
         // SAFETY: main lives as long as the hub.
         let main = unsafe { &self.main.as_ref().local };
         self.current.set(None);
+        self.shared.vitals.in_loop.store(true, Relaxed);
+        if self.switch_hooks.any() {
+            self.switched_from(self.main);
+        }
         loop {
             self.look_ahead();
             match self.ready.pop() {
@@ -48,6 +54,11 @@ impl Hub {
             }
             self.spend();
         }
+        if self.switch_hooks.any() {
+            self.switching_to(self.main);
+        }
+        self.shared.vitals.in_loop.store(false, Relaxed);
+        self.shared.vitals.main_waits.add(1);
         self.current.set(Some(self.main));
         self.streak.set(0);
         self.waits_of_main.set(self.waits_of_main.get() + 1);
@@ -120,12 +131,21 @@ impl Hub {
                 None => return,
             },
         };
+        if self.switch_hooks.any() {
+            self.switching_to(header);
+        }
+        self.shared.vitals.switches.add(1);
         self.current.set(Some(header));
         self.streak.set(0);
         // SAFETY: a worker with a job belongs to this hub, and outlives this call.
         let worker_ref = unsafe { worker.as_ref() };
         worker_ref.resume();
         self.current.set(None);
+        // A signal handler that asks who runs must not find one that is let go of below. It costs no instruction.
+        compiler_fence(Release);
+        if self.switch_hooks.any() {
+            self.switched_from(header);
+        }
         if worker_ref.is_idle() {
             local.worker.set(None);
             self.recycle(worker);
@@ -151,7 +171,7 @@ impl Hub {
             },
         };
         // SAFETY: fresh or idle, so ours.
-        unsafe { worker.as_ref() }.set_job(header);
+        unsafe { worker.as_ref() }.set_job(header, self.last_poll.get());
         local.worker.set(Some(worker));
         local.phase.set(Phase::Started);
         Some(worker)
@@ -184,6 +204,7 @@ impl Hub {
     }
 
     pub(super) fn call(&self, callback: Callback) {
+        self.shared.vitals.callbacks.add(1);
         if let Err(GreenletError::Failed(failure)) = attempt(|| callback(self)) {
             report::error(format_args!("a callback of the loop failed: {failure}"));
             report::contain(|| drop(failure));
@@ -201,7 +222,10 @@ impl Hub {
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 self.poll(Some(Duration::ZERO));
             } else if self.shared.prepare_sleep() {
+                self.publish();
+                let before = Nanos::now();
                 self.poll(timeout);
+                self.shared.vitals.slept(before, Nanos::now());
             }
             self.take_arrivals();
         } else if !self.sources.is_empty() {
@@ -212,6 +236,19 @@ impl Hub {
             self.fire_timers(now);
         }
         self.plan_next_turn(now, may_sleep);
+        self.publish();
+    }
+
+    /// Shows other threads how much there is of what is not counted as it comes and goes.
+    fn publish(&self) {
+        let vitals = &self.shared.vitals;
+        vitals.turns.add(1);
+        vitals.timers.set(self.timers.borrow().len() as u64);
+        let idle_workers = self.idle_workers.borrow().len();
+        let stacks = self.stacks.borrow();
+        vitals.stacks.set((stacks.allocated() - idle_workers) as u64);
+        vitals.idle_stacks.set((stacks.idle() + idle_workers) as u64);
+        vitals.mapped_bytes.set(stacks.mapped_bytes() as u64);
     }
 
     /// Sets how many entries may run until the next turn: `POLL_INTERVAL`, or as many as fit into `POLL_PERIOD` at
@@ -230,6 +267,7 @@ impl Hub {
     }
 
     fn poll(&self, timeout: Option<Duration>) {
+        self.shared.vitals.polls.add(1);
         if let Err(error) = self.shared.poller.wait(timeout, |ready| self.sources.dispatch(ready)) {
             // Nothing that a program does to its own descriptors gets here; without a poller there is no loop.
             panic!("the poller of hub {} failed: {error}", self.shared.id);
@@ -257,6 +295,7 @@ impl Hub {
 
     pub(super) fn take_arrivals(&self) {
         for arrival in self.shared.arrivals() {
+            self.shared.vitals.arrivals.add(1);
             match arrival {
                 Arrival::Call(call) => self.ready.push_call(Box::new(call)),
                 Arrival::Greenlet(header) => self.greenlet_arrived(header),

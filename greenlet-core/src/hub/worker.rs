@@ -11,7 +11,8 @@ use std::ptr::NonNull;
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::Hub;
+use super::waiting::Waiting;
+use super::{Hub, Nanos};
 use crate::greenlet::raw::Header;
 use crate::spans::Spans;
 use crate::stack::{StackSize, StackSlot};
@@ -24,6 +25,13 @@ pub(crate) struct Worker {
     job: Cell<Option<NonNull<Header>>>,
     /// Near the stack pointer, while it is suspended: what a resume touches first.
     top: Cell<*const u8>,
+    /// How often its greenlet was resumed.
+    switches: Cell<u64>,
+    /// When its greenlet had its first turn, to within a turn of the loop.
+    began: Cell<Nanos>,
+    pub(super) waiting: Waiting,
+    /// Sections that its greenlet is inside of in which blocking is not reported.
+    pub(super) may_block: Cell<u32>,
     pub(crate) size: StackSize,
 }
 
@@ -36,6 +44,8 @@ struct WorkerStack {
 
 const RESERVED: usize = size_of::<Worker>().next_multiple_of(LINE);
 const LINE: usize = 64;
+/// Two lines: more would be missing from each stack.
+const _: () = assert!(RESERVED <= 2 * LINE);
 /// Slots are powers of two apart, so the hot lines at their tops would all fall into the same few sets of the caches.
 /// Bases are therefore staggered: by up to so many cache lines, and by up to so many pages. The pages above the base are
 /// never touched, so they cost address space only.
@@ -105,6 +115,10 @@ impl Worker {
                 yielder: Cell::new(None),
                 job: Cell::new(None),
                 top: Cell::new(std::ptr::null()),
+                switches: Cell::new(0),
+                began: Cell::new(Nanos(0)),
+                waiting: Waiting::new(),
+                may_block: Cell::new(0),
                 size,
             });
         }
@@ -112,8 +126,11 @@ impl Worker {
     }
 
     #[inline]
-    pub(crate) fn set_job(&self, greenlet: NonNull<Header>) {
+    pub(crate) fn set_job(&self, greenlet: NonNull<Header>, now: Nanos) {
+        self.began.set(now);
         self.job.set(Some(greenlet));
+        self.switches.set(0);
+        self.may_block.set(0);
     }
 
     /// Whether the greenlet has ended and the stack is free for the next one.
@@ -125,6 +142,13 @@ impl Worker {
     /// Runs the stack until it suspends. Only the hub's loop calls this.
     #[inline(always)]
     pub(crate) fn resume(&self) {
+        self.switches.set(self.switches.get() + 1);
+        self.resume_to_inspect();
+    }
+
+    /// As `resume`, from any stack of the thread but its own, to ask it something (see `inspect`).
+    #[inline(always)]
+    pub(super) fn resume_to_inspect(&self) {
         // SAFETY: the coroutine is touched here only, never from inside itself, so this borrow is exclusive.
         let coroutine = unsafe { &mut *self.coroutine.get() };
         match coroutine.resume(()) {
@@ -143,6 +167,16 @@ impl Worker {
         self.top.set(&raw const here);
         // SAFETY: a worker that runs has its yielder.
         unsafe { yielder.unwrap_unchecked().as_ref() }.suspend(());
+    }
+
+    /// How often its greenlet was resumed.
+    pub(super) fn switches(&self) -> u64 {
+        self.switches.get()
+    }
+
+    /// When its greenlet had its first turn.
+    pub(super) fn began(&self) -> Nanos {
+        self.began.get()
     }
 
     /// Where its stack was suspended.

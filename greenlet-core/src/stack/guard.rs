@@ -107,7 +107,7 @@ pub(super) fn guard_len() -> usize {
     PROBE_STEP.max(page_size())
 }
 
-pub(super) fn page_size() -> usize {
+pub(crate) fn page_size() -> usize {
     // SAFETY: sysconf only reads.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).expect("the page size is known")

@@ -31,13 +31,27 @@ mod registry;
 mod size;
 mod slab;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 
 pub use guard::GuardMode;
+pub(crate) use guard::page_size;
 pub(crate) use pool::{StackPool, StackSlot};
+pub(crate) use registry::slot_at;
 pub use size::{StackSize, StackSizeError};
+
+/// How many bytes of a stack are in memory. `None` if the kernel does not tell.
+pub(crate) fn resident_bytes(stack: &std::ops::Range<usize>) -> Option<usize> {
+    let page = page_size();
+    let (start, end) = (stack.start / page * page, stack.end.next_multiple_of(page));
+    let mut pages = vec![0_u8; (end - start) / page];
+    // SAFETY: it reads no memory but the kernel's tables, and writes a byte for each page.
+    let told = unsafe {
+        libc::mincore(std::ptr::without_provenance_mut(start), end - start, pages.as_mut_ptr().cast())
+    };
+    (told == 0).then(|| pages.iter().filter(|&&page| page & 1 != 0).count() * page)
+}
 
 /// How a [`StackPool`] gets its stacks.
 #[derive(Clone, Debug)]

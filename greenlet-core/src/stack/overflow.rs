@@ -20,7 +20,7 @@ use super::registry::{self, Region};
 use super::slab;
 
 /// A handler registered with `SA_SIGINFO`.
-type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+pub(crate) type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
 
@@ -51,7 +51,7 @@ pub(crate) fn install(describe_current: fn(&mut dyn Write)) {
     });
 }
 
-fn current_action(signal: c_int) -> libc::sigaction {
+pub(crate) fn current_action(signal: c_int) -> libc::sigaction {
     // SAFETY: a zeroed sigaction is valid, and sigaction only writes to it.
     unsafe {
         let mut action = mem::zeroed();
@@ -99,7 +99,7 @@ fn is_fault(info: &libc::siginfo_t) -> bool {
 /// # Safety
 ///
 /// `previous` was registered with sigaction; the other arguments are those of a running handler.
-unsafe fn pass_on(
+pub(crate) unsafe fn pass_on(
     previous: &libc::sigaction,
     signal: c_int,
     info: *mut libc::siginfo_t,

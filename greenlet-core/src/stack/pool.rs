@@ -25,6 +25,9 @@ pub(crate) struct StackPool {
     warm_limit: usize,
     allocated: usize,
     idle_warm: usize,
+    /// Stacks that exist, and the address space of their slabs.
+    carved: usize,
+    mapped_bytes: usize,
 }
 
 /// The slots of one size.
@@ -56,6 +59,8 @@ impl StackPool {
             warm_limit: config.warm,
             allocated: 0,
             idle_warm: 0,
+            carved: 0,
+            mapped_bytes: 0,
         }
     }
 
@@ -111,8 +116,23 @@ impl StackPool {
             idle_warm: self.idle_warm,
             idle_cold: self.classes.iter().map(|class| class.cold.len()).sum(),
             slabs: self.slabs.len(),
-            mapped_bytes: self.slabs.iter().map(Slab::bytes).sum(),
+            mapped_bytes: self.mapped_bytes,
         }
+    }
+
+    /// Stacks that are not idle.
+    pub(crate) fn allocated(&self) -> usize {
+        self.allocated
+    }
+
+    /// Stacks that wait for their next user, their memory kept or not.
+    pub(crate) fn idle(&self) -> usize {
+        self.carved - self.allocated
+    }
+
+    /// Address space of all slabs.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.mapped_bytes
     }
 
     #[inline]
@@ -131,12 +151,14 @@ impl StackPool {
             full => {
                 let slots = slab::next_slots(size, full.map(|index| self.slabs[index].slots()));
                 self.slabs.push(Slab::new(size, slots)?);
+                self.mapped_bytes += self.slabs[self.slabs.len() - 1].bytes();
                 let index = self.slabs.len() - 1;
                 self.classes[class].newest_slab = Some(index);
                 index
             }
         };
         let base = self.slabs[index].carve(&mut self.guards)?;
+        self.carved += 1;
         Ok(StackSlot { base, size, pool: self.id })
     }
 

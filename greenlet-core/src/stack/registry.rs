@@ -6,6 +6,7 @@
 //! change skips the entry. It loses nothing by that: the slab in which its own thread faulted is in use and
 //! so does not change.
 
+use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, fence};
@@ -52,6 +53,15 @@ impl Registration {
 /// The region that has a guard at `address`. Async-signal-safe.
 pub(super) fn guard_at(address: usize) -> Option<Region> {
     entries().filter_map(Entry::read).find(|region| region.has_guard_at(address))
+}
+
+/// The stack that `address` lies in, its guard left out. Async-signal-safe.
+pub(crate) fn slot_at(address: usize) -> Option<Range<usize>> {
+    let region = entries()
+        .filter_map(Entry::read)
+        .find(|region| address.checked_sub(region.start).is_some_and(|offset| offset < region.len))?;
+    let low = address - (address - region.start) % region.slot_len;
+    Some(low + region.guard_len..low + region.slot_len)
 }
 
 fn entries() -> impl Iterator<Item = &'static Entry> {

@@ -19,7 +19,7 @@ const FINISHED: i32 = 77;
 
 /// Runs `body` in a process of its own: the test binary again, told to run only the test of this path, which
 /// gets here and does not return.
-pub(super) fn in_child(test: &str, body: impl FnOnce()) -> Output {
+pub(crate) fn in_child(test: &str, body: impl FnOnce()) -> Output {
     if env::var_os(CHILD).is_some() {
         let no_core_dump = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: setrlimit only reads the struct.
@@ -34,7 +34,7 @@ pub(super) fn in_child(test: &str, body: impl FnOnce()) -> Output {
 
 /// Asserts that the child got to the end of its body.
 #[track_caller]
-pub(super) fn finished(output: &Output) {
+pub(crate) fn finished(output: &Output) {
     let print = String::from_utf8_lossy;
     assert_eq!(output.status.code(), Some(FINISHED), "{}{}", print(&output.stdout), print(&output.stderr));
 }
