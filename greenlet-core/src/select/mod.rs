@@ -287,7 +287,7 @@ fn wait_for_one(arms: &mut [&mut dyn Steps]) -> bool {
         return false;
     }
     let deadline = earliest.map_or(Deadline::Never, |(at, _)| Deadline::At(Nanos(at)));
-    let timed_out = !party.wait_for_claim("select!", deadline) && party.withdraw();
+    let timed_out = !party.wait_for_claim("select!", deadline);
     // Whoever has claimed still holds the lock of his list if he has not handed over yet: leaving waits for him.
     waiting.leave();
     if let Some((_, at)) = earliest

@@ -1,5 +1,6 @@
 //! Several waits of one waiter.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use super::{WaitList, Wakeup, wait};
@@ -36,6 +37,14 @@ struct State {
 unsafe impl Send for State {}
 
 impl State {
+    /// The list of the host, when it joins (`waiting` is false then) and when it gives up.
+    fn host(&mut self, waiting: &Cell<bool>) -> &mut WaitList<()> {
+        if waiting.replace(true) {
+            self.open = 0;
+        }
+        &mut self.host
+    }
+
     fn arrive(&mut self, number: u32) {
         if let Some(arrived) = &mut self.arrived {
             // There is room for as many as may claim.
@@ -104,10 +113,16 @@ impl Party {
         std::mem::take(&mut self.state.lock().open) > 0
     }
 
-    /// Waits until all that may claim have claimed. False: the deadline came first.
+    /// Waits until all that may claim have claimed. False: the deadline came first, and nobody can claim any more.
     pub(crate) fn wait_for_claim(&self, what: &'static str, deadline: Deadline) -> bool {
         let state = self.state.lock();
-        state.open == 0 || wait(what, state, |state| &mut state.host, (), deadline).is_ok()
+        if state.open == 0 {
+            return true;
+        }
+        // `wait` asks for the list once more if it gives up, because of a deadline or a raise: the party closes in the same critical
+        // section, so that nobody claims a host who has left.
+        let waiting = Cell::new(false);
+        wait(what, state, |state| state.host(&waiting), (), deadline).is_ok()
     }
 
     /// The next that came true, waiting for it. `None`: the deadline came first.
