@@ -159,7 +159,8 @@ fn one_that_is_killed_before_its_start_ends_though_its_hub_ends_meanwhile() {
 #[test]
 fn a_kill_that_arrives_in_a_destructor_run_for_another_is_not_lost() {
     run(|| {
-        let drops: [fn(OnDrop<fn()>); 3] = [
+        type Slow = OnDrop<fn()>;
+        let drops: [fn(Slow); 3] = [
             |slow| {
                 // The closure of one that never runs.
                 Greenlet::new(move || drop(slow)).kill();
@@ -173,7 +174,7 @@ fn a_kill_that_arrives_in_a_destructor_run_for_another_is_not_lost() {
             },
         ];
         for (n, drops) in drops.into_iter().enumerate() {
-            let slow: OnDrop<fn()> = OnDrop(|| sleep(FOREVER));
+            let slow: Slow = OnDrop(|| sleep(FOREVER));
             let victim = spawn(move || {
                 drops(slow);
                 yield_now();
@@ -182,7 +183,7 @@ fn a_kill_that_arrives_in_a_destructor_run_for_another_is_not_lost() {
             settle();
             victim.kill();
             assert!(victim.exited(), "{n}: {:?}", victim.exception());
-            let slow: OnDrop<fn()> = OnDrop(|| sleep(FOREVER));
+            let slow: Slow = OnDrop(|| sleep(FOREVER));
             let late = spawn(move || {
                 let late = with_timeout(SHORT, || drops(slow)).is_ok(); // forgotten with its block
                 settle();
