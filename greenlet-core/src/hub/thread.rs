@@ -56,6 +56,8 @@ impl HubBuilder {
                 let failed = made.is_err();
                 if !failed {
                     Hub::current_hub().shared.set_name(&name);
+                    // Before anybody can know of it: whoever ends the program waits for it.
+                    threads().push(crate::current());
                 }
                 let _ = tell.send(made.map(|()| Hub::current()));
                 if !failed {
@@ -73,7 +75,6 @@ impl HubBuilder {
 
 /// The body of a hub's thread: everything happens in its greenlets.
 fn serve(stop: &AsyncResult<Stop>) {
-    threads().push(crate::current());
     super::run(|| {
         let told = catch_if(
             |raised| raised.is::<ProgramEnds>(),
