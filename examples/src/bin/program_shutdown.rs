@@ -38,11 +38,11 @@ fn main() -> ExitCode {
 fn serve() -> Result<(), SignalError> {
     let program = signal::shutdown_on([SIGQUIT, SIGINT, SIGTERM])?;
     let ended = program.run(|| {
+        let [drill, saw, press] = [("drill", 20), ("saw", 1_000_000), ("press", 50)].map(Worker::new);
         // One works on a thread of its own; the thread ends when `hall` is dropped, as main is unwound.
         let hall = Hub::thread("hall").start().expect("there is room for one more thread");
-        let press = hall.handle().spawn(|| Worker::new("press", 50).work());
-        let workers = [("drill", 20), ("saw", 1_000_000)]
-            .map(|(name, pace)| spawn(move || Worker::new(name, pace).work()));
+        let press = hall.handle().spawn(|| press.work());
+        let workers = [drill, saw].map(|worker| spawn(|| worker.work()));
         println!("process {} works; Ctrl-\\ ends it", std::process::id());
         joinall(&workers);
         drop(press);
@@ -63,7 +63,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(name: &'static str, pace_ms: u64) -> Worker {
+    fn new((name, pace_ms): (&'static str, u64)) -> Worker {
         Worker { name, pace: Duration::from_millis(pace_ms), parts: 0 }
     }
 

@@ -303,6 +303,7 @@ impl Drop for Hub {
             let slot = Worker::retire(worker);
             self.stacks.get_mut().release(slot);
         }
+        super::thread::hub_has_ended(self.main);
         // Main ends here for whoever holds a reference to it.
         self.finish(self.main, End::Exit);
         // SAFETY: the hub's count of main, not used any more.

@@ -1,6 +1,7 @@
 //! Threads that are there for their hub.
 
 use std::io;
+use std::ptr::NonNull;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -8,6 +9,7 @@ use std::thread::JoinHandle;
 use super::{Config, Hub, HubHandle};
 use crate::async_result::AsyncResult;
 use crate::greenlet::GreenletRef;
+use crate::greenlet::raw::Header;
 use crate::raise::{Raised, catch_if};
 use crate::stack::StackSize;
 
@@ -54,6 +56,8 @@ impl HubBuilder {
                 let failed = made.is_err();
                 if !failed {
                     Hub::current_hub().shared.set_name(&name);
+                    // Before anybody can know of it: whoever ends the program waits for it.
+                    threads().push(crate::current());
                 }
                 let _ = tell.send(made.map(|()| Hub::current()));
                 if !failed {
@@ -71,7 +75,6 @@ impl HubBuilder {
 
 /// The body of a hub's thread: everything happens in its greenlets.
 fn serve(stop: &AsyncResult<Stop>) {
-    let _listed = Listed::new(crate::current());
     super::run(|| {
         let told = catch_if(
             |raised| raised.is::<ProgramEnds>(),
@@ -87,7 +90,7 @@ fn serve(stop: &AsyncResult<Stop>) {
 
 // --- the end of the program ---------------------------------------------------------------------------------------
 
-/// The main greenlets of all hub threads that live.
+/// The main greenlets of all hub threads whose hubs have not ended.
 static THREADS: Mutex<Vec<GreenletRef>> = Mutex::new(Vec::new());
 
 fn threads() -> MutexGuard<'static, Vec<GreenletRef>> {
@@ -99,20 +102,10 @@ fn threads() -> MutexGuard<'static, Vec<GreenletRef>> {
 #[error("the program ends")]
 struct ProgramEnds;
 
-/// Among the living, until it is dropped.
-struct Listed(GreenletRef);
-
-impl Listed {
-    fn new(main: GreenletRef) -> Listed {
-        threads().push(main.clone());
-        Listed(main)
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        threads().retain(|main| *main != self.0);
-    }
+/// A hub has ended, and all that was to be dropped on its thread is dropped.
+pub(super) fn hub_has_ended(main: NonNull<Header>) {
+    let ended: Vec<GreenletRef> = threads().extract_if(.., |thread| thread.header() == main).collect();
+    drop(ended);
 }
 
 /// Lets every hub thread of the process kill its greenlets and end, whoever has its [`HubThread`]. Does not wait.
