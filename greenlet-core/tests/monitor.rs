@@ -143,7 +143,46 @@ fn the_run_info_shows_each_greenlet_with_its_state() {
         assert!(stack.used > 0 && stack.used < stack.size && stack.size < StackSize::DEFAULT.bytes());
         assert_eq!((stack.resident, find(&info, &new).stack), (None, None));
         assert!(waits_info.backtrace.is_none());
-        assert!(waits_info.age.is_some() && find(&info, &new).age.is_some());
+        assert!(waits_info.age >= find(&info, &new).age);
+    });
+}
+
+#[test]
+fn the_run_info_is_a_tree_of_who_spawned_whom() {
+    in_hub(|| {
+        let parent = spawn(|| {
+            let _child = spawn(|| sleep(FOREVER));
+            sleep(FOREVER);
+        });
+        settle();
+        let info = monitor::run_info();
+        let tree = hub_in(&info, Hub::current().id()).tree();
+        let depths: Vec<_> = tree.iter().map(|(depth, _)| *depth).collect();
+        assert_eq!(depths, [0, 1, 2]);
+        assert_eq!((tree[0].1.id, tree[1].1.id), (current().id(), parent.id()));
+        // Who is left of a family stands alone.
+        parent.kill();
+        let info = monitor::run_info();
+        let depths: Vec<_> =
+            hub_in(&info, Hub::current().id()).tree().iter().map(|(depth, _)| *depth).collect();
+        assert_eq!(depths, [0, 0]);
+    });
+}
+
+#[test]
+fn the_run_info_shows_what_each_greenlet_waits_for() {
+    in_hub(|| {
+        let (queue, event) = (Rc::new(Queue::<()>::unbounded()), Rc::new(Event::new()));
+        let gets = support::with(&queue, |queue: &Queue<()>| queue.get());
+        let waits = support::with(&event, |event: &Event| event.wait());
+        let also = support::with(&event, |event: &Event| event.wait());
+        settle();
+        let info = monitor::run_info();
+        let of = |greenlet: &greenlet_core::GreenletRef| find(&info, greenlet).waits_for.unwrap();
+        assert!(of(&gets).operation.starts_with("Queue"), "{:?}", of(&gets));
+        assert!(of(&waits).operation.starts_with("Event"), "{:?}", of(&waits));
+        assert_eq!(of(&waits).address, of(&also).address);
+        assert!(of(&gets).address != 0 && of(&gets).address != of(&waits).address);
     });
 }
 

@@ -370,7 +370,7 @@ impl Header {
 
     /// Who spawned it.
     pub(crate) fn parent_id(&self) -> Option<u64> {
-        None
+        (self.parent != 0).then_some(self.parent)
     }
 
     /// The name given to it, if any.

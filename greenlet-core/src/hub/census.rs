@@ -62,7 +62,7 @@ impl Hub {
                 address: wait.address,
                 duration: now.since(wait.since),
             }),
-            age: Some(now.since(worker_ref.map_or(greenlet.born.nanos(), Worker::began))),
+            age: now.since(greenlet.born.nanos()),
             switches: match worker_ref {
                 Some(worker) => worker.switches(),
                 None if local.is_main => self.shared.vitals.main_waits.get(),

@@ -171,7 +171,7 @@ impl Hub {
             },
         };
         // SAFETY: fresh or idle, so ours.
-        unsafe { worker.as_ref() }.set_job(header, self.last_poll.get());
+        unsafe { worker.as_ref() }.set_job(header);
         local.worker.set(Some(worker));
         local.phase.set(Phase::Started);
         Some(worker)

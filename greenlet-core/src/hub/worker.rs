@@ -11,8 +11,8 @@ use std::ptr::NonNull;
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use super::Hub;
 use super::waiting::Waiting;
-use super::{Hub, Nanos};
 use crate::greenlet::raw::Header;
 use crate::spans::Spans;
 use crate::stack::{StackSize, StackSlot};
@@ -27,8 +27,6 @@ pub(crate) struct Worker {
     top: Cell<*const u8>,
     /// How often its greenlet was resumed.
     switches: Cell<u64>,
-    /// When its greenlet had its first turn, to within a turn of the loop.
-    began: Cell<Nanos>,
     pub(super) waiting: Waiting,
     /// Sections that its greenlet is inside of in which blocking is not reported.
     pub(super) may_block: Cell<u32>,
@@ -116,7 +114,6 @@ impl Worker {
                 job: Cell::new(None),
                 top: Cell::new(std::ptr::null()),
                 switches: Cell::new(0),
-                began: Cell::new(Nanos(0)),
                 waiting: Waiting::new(),
                 may_block: Cell::new(0),
                 size,
@@ -126,8 +123,7 @@ impl Worker {
     }
 
     #[inline]
-    pub(crate) fn set_job(&self, greenlet: NonNull<Header>, now: Nanos) {
-        self.began.set(now);
+    pub(crate) fn set_job(&self, greenlet: NonNull<Header>) {
         self.job.set(Some(greenlet));
         self.switches.set(0);
         self.may_block.set(0);
@@ -172,11 +168,6 @@ impl Worker {
     /// How often its greenlet was resumed.
     pub(super) fn switches(&self) -> u64 {
         self.switches.get()
-    }
-
-    /// When its greenlet had its first turn.
-    pub(super) fn began(&self) -> Nanos {
-        self.began.get()
     }
 
     /// Where its stack was suspended.

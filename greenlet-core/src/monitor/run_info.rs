@@ -73,8 +73,8 @@ pub struct GreenletInfo {
     pub state: GreenletState,
     /// What it waits for, if it waits and that is known.
     pub waits_for: Option<WaitsFor>,
-    /// How long ago it had its first turn or, before that, was made; to within 17 ms. None for the thread's own stack where no greenlet is.
-    pub age: Option<Duration>,
+    /// How long ago it was made, to within 17 ms: up to that much too long.
+    pub age: Duration,
     /// How often it was switched to.
     pub switches: u64,
     /// Its stack, once it has one. The main greenlet's is the thread's own, which is not shown.
@@ -315,7 +315,7 @@ mod tests {
             parent,
             state: GreenletState::Waiting,
             waits_for: None,
-            age: None,
+            age: Duration::ZERO,
             switches: 0,
             stack: None,
             backtrace: None,

@@ -31,10 +31,7 @@ impl fmt::Display for GreenletInfo {
             }
             write!(f, " for {:.3?}", wait.duration)?;
         }
-        if let Some(age) = self.age {
-            write!(f, ", age {age:.3?}")?;
-        }
-        write!(f, ", {} switches", self.switches)?;
+        write!(f, ", age {:.3?}, {} switches", self.age, self.switches)?;
         if let Some(stack) = &self.stack {
             write!(f, ", stack {} of {} bytes", stack.used, stack.size)?;
             if let Some(resident) = stack.resident {
@@ -178,9 +175,7 @@ fn greenlet_to_json(greenlet: &GreenletInfo, json: &mut Json) {
                 });
             });
         }
-        if let Some(age) = greenlet.age {
-            json.field("age_seconds", |json| json.raw(age.as_secs_f64()));
-        }
+        json.field("age_seconds", |json| json.raw(greenlet.age.as_secs_f64()));
         json.field("switches", |json| json.raw(greenlet.switches));
         if let Some(stack) = &greenlet.stack {
             json.field("stack", |json| {
