@@ -56,6 +56,11 @@ pub fn pause() -> Duration {
     Duration::from_secs(sim::random(4))
 }
 
+/// Lets everything happen that can: longer than all delays together that are injected meanwhile.
+pub fn quiet() {
+    greenlet_core::sleep(Duration::from_secs(1000));
+}
+
 /// Those who wait for something that is handed to the first in line, as they must be: kept beside the real line, since
 /// nothing else runs between an operation's call and its linking into the list.
 #[derive(Debug)]
