@@ -1,4 +1,110 @@
-//! Simulation.
+//! Tests in virtual time: the same hub, but its clock, its order and its faults follow from a seed.
+//!
+//! [`run`] calls a closure as the main greenlet of a fresh hub, on a fresh thread, and everything in it is as it always is,
+//! except that
+//!
+//! - **time is virtual.** It stands still while anybody is ready, and moves to the next timer when nobody is. A sleep of a
+//!   year returns at once; a timeout of 5 seconds strikes after exactly 5 seconds;
+//! - **the order comes from the seed.** Which of those who are ready runs next is drawn ([`Order`]), so a thousand seeds are a
+//!   thousand schedules, and one seed is always the same one;
+//! - **waiting for nothing fails.** If nobody is ready and no timer is set, the simulation fails at once with a list of who
+//!   waits. So a wake-up that was lost is a failed test and not one that hangs;
+//! - **faults can be injected**: kills, timeouts and errors at suspension points, wake-ups for nothing, delays.
+//!
+//! # Testing one's own code
+//!
+//! Nothing has to be changed in code that sleeps, waits and times out by means of this crate. What measures time must do so by
+//! [`Instant`](crate::Instant), which is virtual here and std's elsewhere. This waits for hours and runs in microseconds:
+//!
+//! ```
+//! use greenlet_core::{sim, sleep};
+//! use std::time::Duration;
+//!
+//! /// Tries again after 1 second, 2, 4, ... up to an hour.
+//! fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+//!     let mut pause = Duration::from_secs(1);
+//!     loop {
+//!         if let Some(value) = attempt() {
+//!             return value;
+//!         }
+//!         sleep(pause);
+//!         pause = (pause * 2).min(Duration::from_secs(3600));
+//!     }
+//! }
+//!
+//! sim::run(1, || {
+//!     let back_at = Duration::from_secs(5 * 3600); // the server is away for five hours
+//!     let found = retry(|| (sim::now() >= back_at).then_some("there again"));
+//!     assert_eq!(found, "there again");
+//!     // 1 + 2 + 4 + ... + 2048 seconds, then four hours
+//!     assert_eq!(sim::now(), Duration::from_secs(4095 + 4 * 3600));
+//! });
+//! ```
+//!
+//! # Many seeds, and one again
+//!
+//! [`explore`] runs a closure for many seeds. When one fails, it prints
+//!
+//! ```text
+//! the simulation at tests/orders.rs:12:5 failed: replay with GREENLET_SEED=4711
+//! ```
+//!
+//! and the test, run alone with that variable in its environment, does the same again, as often as you like. What the program
+//! itself does at random it should draw from [`random`], which follows from the seed too.
+//!
+//! ```
+//! use greenlet_core::{joinall, sim, sleep, spawn, sync::Mutex};
+//! use std::{rc::Rc, time::Duration};
+//!
+//! sim::explore(0..100, || {
+//!     let account = Rc::new(Mutex::new(0));
+//!     let deposits: Vec<_> = (0..5)
+//!         .map(|_| {
+//!             let account = account.clone();
+//!             spawn(move || {
+//!                 let mut cents = account.lock().unwrap();
+//!                 let before = *cents;
+//!                 sleep(Duration::from_millis(sim::random(10))); // the ledger is slow
+//!                 *cents = before + 100;
+//!             })
+//!         })
+//!         .collect();
+//!     joinall(&deposits);
+//!     assert_eq!(*account.lock().unwrap(), 500);
+//! });
+//! ```
+//!
+//! The same seed is the same run as long as the program does not look at what changes from run to run: the real time, ids of
+//! greenlets, addresses, the order of a `HashMap`, or what threads and sockets do.
+//!
+//! # Faults
+//!
+//! In a real program a kill or a timeout may arrive at every suspension point. [`victim`] marks code that must stand that;
+//! [`Sim::kill_rate`] and its like strike at random, and [`each_fault_point`] strikes at each of them in turn. What it prints on
+//! failure, such as `GREENLET_SEED=1:12:waking:kill`, replays that one fault. See [`victim`] for an example.
+//!
+//! A fault comes at one of four moments: at once; soon, in the queue behind what is ready; when nothing else is left to do; or
+//! when the victim was woken and is about to go on. In the last one, who was *given* something (an item, a permit) has won: the
+//! operation returns with it.
+//!
+//! # The outside
+//!
+//! - **Threads.** The simulation knows of tasks of a [`ThreadPool`](crate::pool::ThreadPool): while one that was spawned in it is
+//!   not finished and nobody is ready, time stands still. For other threads, and hubs, that will wake one of its greenlets there
+//!   is [`outside`]; without it, time goes on without them, and waiting for them counts as a deadlock.
+//! - **Sockets.** The system is asked before time moves, and answers at once if both ends are in the simulation. Time does not
+//!   wait for a peer that is elsewhere, unless [`outside`] says so. If no timer is set and somebody waits for a descriptor,
+//!   that is not a deadlock: the simulation waits in real time.
+//! - What threads and peers do has an order of its own: no seed repeats it.
+//! - Code that computes, or blocks its thread, takes no virtual time, but see [`Sim::delay_rate`].
+//! - A panic hook runs in real time.
+//!
+//! # What is different from an ordinary hub
+//!
+//! - [`Order`] says which promises of order hold. By default only the greenlets that become ready together are mixed;
+//!   [`yield_now`](crate::yield_now), wait lists, links and raises keep their word.
+//! - A greenlet that panics fails the simulation, since in a test that is what one wants to know: [`Sim::allow_panics`].
+//! - It is slower: some hundred nanoseconds for a switch. An ordinary hub does not pay for any of this.
 
 mod replay;
 mod runner;
