@@ -661,6 +661,35 @@ fn main_may_be_a_victim() {
 }
 
 #[test]
+fn wakeups_for_nothing_go_unnoticed() {
+    Sim::new(0).order(Order::Random).spurious_rate(0.5).explore(0..200, || {
+        let (event, queue) = (Rc::new(Event::new()), Rc::new(Queue::<u8>::unbounded()));
+        let mut waiters: Vec<_> = (1..6)
+            .map(|n| {
+                spawn(move || {
+                    sleep(seconds(n));
+                    assert_eq!(sim::now(), seconds(n));
+                    assert!(!Event::new().wait_timeout(seconds(n)));
+                    assert_eq!(sim::now(), seconds(2 * n));
+                })
+            })
+            .collect();
+        let (set, put) = (event.clone(), queue.clone());
+        waiters.push(spawn(move || {
+            event.wait();
+            assert_eq!((queue.get(), sim::now()), (Ok(7), seconds(30)));
+        }));
+        sleep(seconds(20));
+        assert_eq!(sim::now(), seconds(20));
+        set.set();
+        sleep(seconds(10));
+        put.put(7).unwrap();
+        joinall(&waiters);
+        assert!(waiters.iter().all(|waiter| waiter.successful()));
+    });
+}
+
+#[test]
 fn delays_let_timers_race_with_what_is_ready() {
     let late = AtomicUsize::new(0);
     Sim::new(0).delay_rate(0.3, seconds(2)).explore(0..100, || {

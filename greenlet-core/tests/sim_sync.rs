@@ -441,8 +441,11 @@ fn condvars() {
         .collect();
     for _ in 0..items {
         stay();
-        *shared.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) += 1;
+        let mut guard = shared.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *guard += 1;
         shared.1.notify_one();
+        stay();
+        drop(guard);
     }
     joinall(&consumers);
     assert_eq!(shared.2.get(), items);
@@ -454,23 +457,26 @@ fn every_notification_of_a_condvar_reaches_somebody() {
     at_every_point(3, condvars);
 }
 
-/// One consumer is struck while it locks the mutex again: the other must be notified, and not only by luck.
+/// Whoever is notified and sees the flag tells the next one. Who is struck while it locks the mutex again tells nobody: then
+/// its notification must go on by itself.
 fn passed_on() {
     let shared = Rc::new((Mutex::new(false), Condvar::new()));
     let waits = |(mutex, changed): &(Mutex<bool>, Condvar), _| {
-        let _ = survive(|| {
+        let seen = survive(|| {
             let guard = mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             drop(changed.wait_while(guard, |ready| !*ready));
         });
-        // Who has seen it tells the next one, as a baton.
-        changed.notify_one();
+        if seen.is_ok() {
+            changed.notify_one();
+        }
     };
     let waiters = members(&shared, 3, 1, waits);
-    sleep(Duration::from_secs(1));
+    sleep(Duration::from_secs(10));
     let mut guard = shared.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     *guard = true;
     shared.1.notify_one();
-    yield_now();
+    // The one who was notified waits for the mutex meanwhile.
+    sleep(Duration::from_secs(10));
     drop(guard);
     joinall(&waiters);
 }
