@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use greenlet_core::pool::{Group, Pool};
-use greenlet_core::sim::victim;
-use greenlet_core::{GreenletError, Kill, joinall, sleep, spawn, yield_now};
+use greenlet_core::sim::{self, victim};
+use greenlet_core::{Greenlet, GreenletError, Kill, joinall, sleep, spawn, yield_now};
 use support::torture::{at_every_point, below, one_in, pause, quiet, survive, torture};
-use support::{OnDrop, Tally};
+use support::{FOREVER, OnDrop, Tally};
 
 /// What runs for items in a pool.
 struct Work {
@@ -19,11 +19,17 @@ struct Work {
     running: Cell<usize>,
     calls: RefCell<Vec<usize>>,
     tally: Tally,
+    /// Some of it takes long.
+    slow: bool,
 }
+
+const LONG: Duration = Duration::from_secs(500);
 
 impl Work {
     fn new(size: usize, items: usize) -> Rc<Work> {
+        let slow = one_in(2);
         Rc::new(Work {
+            slow,
             size,
             running: Cell::new(0),
             calls: RefCell::new(vec![0; items]),
@@ -41,6 +47,7 @@ impl Work {
         let late = victim(|| match below(3) {
             0 => {}
             1 => yield_now(),
+            _ if self.slow => sleep(LONG),
             _ => sleep(pause()),
         });
         item * 10 + usize::from(late.is_err())
@@ -162,8 +169,9 @@ fn mapping() {
     let (pool, size) = pool_of();
     let items = 1 + below(6);
     let work = Work::new(size, items);
+    let failed = Rc::new(RefCell::new(false));
     let mapper = {
-        let (pool, work) = (pool.clone(), work.clone());
+        let (pool, work, failed) = (pool.clone(), work.clone(), failed.clone());
         spawn(move || {
             let performing = work.clone();
             let mapped = survive(|| pool.map(move |item| performing.perform(item), 0..items));
@@ -173,12 +181,23 @@ fn mapping() {
                     assert_eq!(order, (0..items).collect::<Vec<_>>());
                     assert!(work.calls.borrow().iter().all(|calls| *calls == 1));
                 }
-                Ok(Err(GreenletError::Exit(_) | GreenletError::Failed(_))) | Err(_) => {}
+                Ok(Err(GreenletError::Exit(_) | GreenletError::Failed(_))) | Err(_) => {
+                    *failed.borrow_mut() = true
+                }
                 Ok(Err(other)) => panic!("{other}"),
             }
         })
     };
-    mapper.join();
+    let mut give_up = Duration::from_secs(sim::random(800));
+    if one_in(2) {
+        give_up = FOREVER;
+    }
+    if !mapper.join_timeout(give_up) {
+        mapper.kill();
+    }
+    if *failed.borrow() || mapper.exited() {
+        assert!(pool.join_timeout(LONG / 2), "nobody works on for a map that has ended");
+    }
     work.all_is_over(&pool);
 }
 
@@ -224,6 +243,11 @@ fn lazy_mapping() {
             assert!(values.len() <= count);
             let failed = work.calls.borrow().iter().sum::<usize>().saturating_sub(values.len());
             assert!(give_up_after != usize::MAX || count == values.len() + failed);
+            // Those who have not begun never do.
+            let begun = work.calls.borrow().clone();
+            drop(results);
+            quiet();
+            assert_eq!(*work.calls.borrow(), begun, "nothing begins for an imap that is gone");
         })
     };
     consumer.join();
@@ -234,4 +258,50 @@ fn lazy_mapping() {
 fn every_result_of_an_imap_comes_once() {
     torture(2000, lazy_mapping);
     at_every_point(3, lazy_mapping);
+}
+
+/// Several add the same greenlets to a pool that has no room.
+fn adding() {
+    let (pool, size) = pool_of();
+    let running = Rc::new(Cell::new(0));
+    let added: Rc<Vec<_>> = Rc::new(
+        (0..4)
+            .map(|_| {
+                let running = running.clone();
+                Greenlet::new(move || {
+                    running.set(running.get() + 1);
+                    let _out = OnDrop(|| running.set(running.get() - 1));
+                    assert!(running.get() <= size);
+                    let _ = victim(|| sleep(pause()));
+                })
+            })
+            .collect(),
+    );
+    let adders: Vec<_> =
+        (0..3)
+            .map(|_| {
+                let (pool, added) = (pool.clone(), added.clone());
+                spawn(move || {
+                    for one in added.iter() {
+                        let limit = pause();
+                        let _ = survive(|| {
+                            if one_in(3) { _ = pool.start_timeout(one, limit) } else { pool.start(one) }
+                        });
+                    }
+                })
+            })
+            .collect();
+    joinall(&adders);
+    // Whoever was not added for all that struck the adders.
+    added.iter().for_each(|one| pool.start(one));
+    joinall(added.iter());
+    pool.join();
+    quiet();
+    assert_eq!((pool.len(), pool.free_count(), running.get()), (0, size, 0));
+}
+
+#[test]
+fn a_greenlet_that_is_added_twice_has_one_slot() {
+    torture(1500, adding);
+    at_every_point(3, adding);
 }

@@ -394,10 +394,12 @@ impl Simulation {
         // SAFETY: main lives as long as the hub.
         let main = unsafe { GreenletRef::retained(hub.main) };
         if self.over.get() || self.failures.get() > FAILURES || main.header_ref().local.floor.get() > 0 {
-            eprintln!(
-                "{text}\nand its main greenlet cannot be unwound. Replay with GREENLET_SEED={}. Aborting.",
+            // Not `eprintln!`: the capture of a test ends with the process.
+            let last_words = format!(
+                "{text}\nand its main greenlet cannot be unwound. Replay with GREENLET_SEED={}. Aborting.\n",
                 self.seed()
             );
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), last_words.as_bytes());
             std::process::abort();
         }
         self.verdict.borrow_mut().get_or_insert_with(|| text.clone());
@@ -441,6 +443,11 @@ impl Hub {
 
     pub(crate) fn simulation(&self) -> Option<&Simulation> {
         self.simulation.get().map(|simulation| &**simulation)
+    }
+
+    /// Whether greenlets are left that no kill could end.
+    pub(crate) fn has_survivors(&self) -> bool {
+        !self.live.borrow().is_empty()
     }
 
     /// The time of a simulated hub. A panic hook blocks the thread, as it does everywhere, and lives in real time.

@@ -1,6 +1,7 @@
 //! Running a simulation on a thread of its own, and telling how it failed.
 
 use std::any::Any;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::thread;
 
@@ -40,11 +41,18 @@ fn simulate<R>(sim: &Sim, f: impl FnOnce() -> R) -> Run<R> {
         })
     }));
     let simulation = hub.simulation();
-    Run {
-        result,
-        verdict: simulation.and_then(|simulation| simulation.verdict()),
-        points: simulation.map_or(0, |simulation| simulation.points()),
+    let verdict = simulation.and_then(|simulation| simulation.verdict());
+    if hub.has_survivors() {
+        // The end of this thread aborts the process, and the capture of a test ends with it: so not `eprintln!`.
+        let how = if result.is_err() { "failed" } else { "is over" };
+        let seed = Replay::of(&sim.settings);
+        let verdict = verdict.as_deref().unwrap_or_default();
+        let last_words = format!(
+            "simulation {seed} {how}, and some of its greenlets survive every kill: replay with GREENLET_SEED={seed}\n{verdict}\n"
+        );
+        let _ = std::io::stderr().write_all(last_words.as_bytes());
     }
+    Run { result, verdict, points: simulation.map_or(0, |simulation| simulation.points()) }
 }
 
 /// Runs it on a fresh thread.

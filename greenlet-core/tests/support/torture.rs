@@ -1,11 +1,12 @@
 //! Programs in the simulator: thousands of seeds with faults at random, and a fault at every suspension point.
 #![allow(dead_code)] // each of the test files uses a part
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use greenlet_core::sim::{self, Order, Sim, victim};
-use greenlet_core::{Raised, TimedOut, catch};
+use greenlet_core::{Raised, TimedOut, catch, greenlet_local};
 
 fn simulation() -> Sim {
     Sim::new(0).order(Order::Random).spurious_rate(0.1).turn_limit(100_000)
@@ -35,11 +36,25 @@ pub enum Struck {
     Raised(#[allow(dead_code)] Raised),
 }
 
+greenlet_local! {
+    /// How often this greenlet has survived.
+    static SURVIVED: Cell<usize> = Cell::new(0);
+}
+
+/// More often than the simulation strikes anybody, and less often than the end of a hub kills: so a test that fails ends.
+const LIVES: usize = 25;
+
 /// Runs one operation as a victim, and goes on whatever is raised in it.
 pub fn survive<R>(operation: impl FnOnce() -> R) -> Result<R, Struck> {
     match catch(|| victim(operation)) {
         Ok(result) => result.map_err(Struck::Late),
-        Err(raised) => Err(Struck::Raised(raised)),
+        Err(raised) => {
+            SURVIVED.set(SURVIVED.get() + 1);
+            if SURVIVED.get() > LIVES {
+                raised.reraise();
+            }
+            Err(Struck::Raised(raised))
+        }
     }
 }
 
