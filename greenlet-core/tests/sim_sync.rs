@@ -75,13 +75,13 @@ impl Permits {
     }
 
     fn release(&mut self) {
-        self.free += 1;
-        while self.free > 0
-            && let Some(who) = self.line.give(())
-        {
-            if self.wants.contains(&(who, Want::Permit)) {
-                self.free -= 1;
-            }
+        // Everybody hears of it who waits for news; the permit goes to the first who wants one.
+        let waits = |want| self.wants.iter().filter(move |(_, other)| *other == want).map(|(who, _)| *who);
+        for who in waits(Want::News).filter(|who| self.line.waits(*who)).collect::<Vec<_>>() {
+            self.line.give_to(who, ());
+        }
+        if self.line.give(()).is_none() {
+            self.free += 1;
         }
     }
 }

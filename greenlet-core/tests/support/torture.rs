@@ -99,12 +99,8 @@ impl<T> Line<T> {
         self.waiting.is_empty()
     }
 
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub fn first(&self) -> Option<usize> {
-        self.waiting.front().copied()
+    pub fn waits(&self, who: usize) -> bool {
+        self.waiting.contains(&who)
     }
 
     /// Gives something to the first.
