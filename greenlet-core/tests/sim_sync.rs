@@ -114,7 +114,7 @@ fn semaphores() {
             assert_eq!(available, model.borrow().free);
         }
     };
-    joinall(&members(&shared, 2 + below(4), 4, step));
+    joinall(members(&shared, 2 + below(4), 4, step));
     assert_eq!(shared.0.available(), count, "no permit is lost, none is made");
 }
 
@@ -142,7 +142,7 @@ fn permits() {
             }
         });
     };
-    joinall(&members(&shared, 2 + below(4), 4, step));
+    joinall(members(&shared, 2 + below(4), 4, step));
     assert_eq!((shared.0.available(), shared.1.get()), (count, 0));
     assert!(shared.0.release().is_err(), "all are there");
 }
@@ -215,7 +215,7 @@ fn mutexes() {
         });
         assert!(left.get());
     };
-    joinall(&members(&shared, 2 + below(4), 4, step));
+    joinall(members(&shared, 2 + below(4), 4, step));
     let (mutex, model, done) = &*shared;
     assert_eq!(model.inside.get(), None);
     let count = mutex.try_lock().map(|guard| *guard).unwrap_or_else(|error| match error {
@@ -260,7 +260,7 @@ fn rlocks() {
         lock.release().unwrap();
         assert!(!lock.is_owned());
     };
-    joinall(&members(&shared, 2 + below(4), 4, step));
+    joinall(members(&shared, 2 + below(4), 4, step));
     assert!(!shared.0.locked());
 }
 
@@ -380,7 +380,7 @@ fn rwlocks() {
             settle(false);
         }
     };
-    joinall(&members(&shared, 3 + below(4), 4, step));
+    joinall(members(&shared, 3 + below(4), 4, step));
     shared.0.clear_poison();
     assert!(shared.0.try_write().is_ok(), "nobody is inside");
 }
@@ -519,7 +519,7 @@ fn barriers() {
             }
         }
     };
-    joinall(&members(&shared, size, rounds, step));
+    joinall(members(&shared, size, rounds, step));
     assert_eq!(shared.2.get(), rounds);
 }
 
@@ -598,7 +598,7 @@ fn nested_locks_unwind_in_order() {
                 })
             });
         };
-        joinall(&members(&shared, 3, 2, step));
+        joinall(members(&shared, 3, 2, step));
         shared.0.clear_poison();
         assert!(shared.0.try_lock().is_ok());
         assert_eq!(shared.1.available(), 1);

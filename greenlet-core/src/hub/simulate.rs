@@ -202,6 +202,11 @@ impl Simulation {
         self.points.get()
     }
 
+    /// A decision that is the hub's.
+    pub(crate) fn draw_below(&self, limit: u64) -> u64 {
+        self.schedule.below(limit)
+    }
+
     pub(crate) fn random_below(&self, limit: u64) -> u64 {
         self.program.below(limit)
     }
