@@ -435,6 +435,14 @@ impl SourceTable {
         table.slots.len() == table.free.len()
     }
 
+    /// Whether anybody waits for one of them.
+    pub(crate) fn has_waiters(&self) -> bool {
+        let table = self.0.borrow();
+        let waits =
+            |source: &Arc<Shared>| [&source.read, &source.write].iter().any(|s| !s.waiting.lock().is_empty());
+        table.slots.iter().any(|(_, source)| source.as_ref().is_some_and(waits))
+    }
+
     fn insert(&self, source: Arc<Shared>) -> Token {
         let mut table = self.0.borrow_mut();
         let slot = match table.free.pop() {

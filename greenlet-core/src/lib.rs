@@ -57,6 +57,7 @@
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
 //! | [`signal`] | the system's signals, and the orderly end of a program |
 //! | [`monitor`], [`Hub::add_switch_hook`] | who blocks a hub, what all greenlets are doing, metrics |
+//! | [`sim`] | tests in virtual time: a schedule that follows from a seed, kills at every suspension point |
 //! | [`mod@io`] | readiness of descriptors, for authors of integrations |
 
 #[cfg(panic = "abort")]
@@ -83,6 +84,7 @@ mod report;
 mod scope;
 pub mod select;
 pub mod signal;
+pub mod sim;
 mod sleep;
 mod spans;
 mod spawn_link;
@@ -100,7 +102,7 @@ pub use greenlet::{
     add_spawn_callback, current, killall, killall_with, remove_spawn_callback, spawn, spawn_fallible,
     spawn_later,
 };
-pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, Switch, SwitchHook, run};
+pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, Instant, Switch, SwitchHook, run};
 pub use join::{joinall, joinall_raise_error, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
 pub use local::{LocalKey, NoGreenlet};

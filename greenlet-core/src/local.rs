@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -67,7 +67,7 @@ pub struct NoGreenlet;
 pub(crate) struct Locals(RefCell<Values>);
 
 /// The values by the address of their key.
-type Values = HashMap<usize, Rc<dyn Any>>;
+type Values = BTreeMap<usize, Rc<dyn Any>>;
 
 /// Values may be made while others are dropped; what is there after so many rounds is leaked.
 pub(crate) const DROP_ROUNDS: usize = 8;

@@ -133,6 +133,17 @@ impl Timeout {
         *self.state.target.borrow_mut() = Some(crate::current());
     }
 
+    /// What it raises, for somebody else to raise: caught for certain at that rank.
+    pub(crate) fn expired(&self, rank: u32) -> Raised {
+        let after = self.state.after;
+        let timed_out = || Raised::by_timeout(TimedOut { after }, self.state.id);
+        self.state.error.clone().unwrap_or_else(timed_out).with_rank(rank)
+    }
+
+    pub(crate) fn late(&self) -> TimedOut {
+        TimedOut { after: self.state.after }
+    }
+
     /// Takes it back. If it was about to be raised at the next suspension point, it is not.
     pub fn cancel(&self) {
         self.state.start.set(self.state.start.get() + 1);

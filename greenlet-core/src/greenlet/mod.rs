@@ -543,7 +543,7 @@ impl GreenletRef {
 
 impl Header {
     /// Its name and number, as reports show them.
-    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+    pub(crate) fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         describe(self.given_name().as_ref().map(|name| &***name), self.id, out)
     }
 

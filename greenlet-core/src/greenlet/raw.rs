@@ -87,6 +87,10 @@ pub(crate) struct Local {
     pub(crate) shielded: Cell<bool>,
     /// The thread's own stack: it has no worker, and suspends by running the loop.
     pub(crate) is_main: bool,
+    /// There is always more to do at a suspension than to switch: main, and all greenlets of a simulation.
+    pub(crate) parks_slowly: bool,
+    /// In a simulation: it was in the ready queue already when it suspended, so it let the others go first.
+    pub(crate) yielded: Cell<bool>,
 }
 
 /// Oldest first. Boxed where it is kept: hardly a greenlet ever has one, and a million headers should be small.
@@ -329,6 +333,7 @@ pub(crate) fn allocate_main(spec: Spec) -> NonNull<Header> {
 impl Header {
     #[inline(always)]
     fn new(spec: Spec, vtable: &'static VTable, is_main: bool, state: u8, refs: usize) -> Header {
+        let parks_slowly = is_main || spec.shared.is_simulated();
         Header {
             link: Link::new(LinkKind::Greenlet),
             in_inbox: AtomicBool::new(false),
@@ -356,6 +361,8 @@ impl Header {
                 tree: Cell::new(spec.tree.map(ManuallyDrop::new)),
                 shielded: Cell::new(false),
                 is_main,
+                parks_slowly,
+                yielded: Cell::new(false),
             },
             end: Lock::new(Ending { name: None, failure: None, waiters: WaitList::new(), links: Vec::new() }),
         }

@@ -1,22 +1,34 @@
 //! The time of a hub, in nanoseconds since the process first asked.
 //!
-//! Everything that waits asks this module and nothing else, so that a hub with another clock can be built on the
-//! same loop.
+//! Everything that waits asks this module and nothing else. On the thread of a [simulated](crate::sim) hub the time is
+//! that hub's, which stands still until the hub moves it on.
 
+use std::ops::{Add, AddAssign, Sub};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::Hub;
 
 /// A point in time: nanoseconds since an arbitrary start, which is the same for all threads of the process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Nanos(pub(crate) u64);
 
-fn start() -> Instant {
-    static START: OnceLock<Instant> = OnceLock::new();
-    *START.get_or_init(Instant::now)
+fn start() -> std::time::Instant {
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    *START.get_or_init(std::time::Instant::now)
 }
 
 impl Nanos {
+    /// The time of this thread.
+    #[inline]
     pub(crate) fn now() -> Nanos {
+        match Hub::try_current().and_then(Hub::virtual_time) {
+            None => Nanos::real(),
+            Some(now) => now,
+        }
+    }
+
+    fn real() -> Nanos {
         // 2^64 nanoseconds are 584 years.
         Nanos(start().elapsed().as_nanos() as u64)
     }
@@ -30,6 +42,80 @@ impl Nanos {
     pub(crate) fn checked_add(self, after: Duration) -> Option<Nanos> {
         let after = u64::try_from(after.as_nanos()).ok()?;
         self.0.checked_add(after).map(Nanos)
+    }
+}
+
+/// A point in time of the calling thread's clock: std's `Instant`, except that in a [simulation](crate::sim) it is virtual.
+///
+/// Code that measures time with it, and not with [`std::time::Instant`], can be tested in virtual time. Points in time of
+/// one simulation mean nothing outside of it.
+///
+/// ```
+/// use greenlet_core::{Instant, sim, sleep};
+/// use std::time::Duration;
+///
+/// let took = sim::run(1, || {
+///     let start = Instant::now();
+///     sleep(Duration::from_secs(3600));
+///     start.elapsed()
+/// });
+/// assert_eq!(took, Duration::from_secs(3600));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The present moment. Never suspends.
+    pub fn now() -> Instant {
+        Instant(Nanos::now().0)
+    }
+
+    /// How much time has passed since then.
+    pub fn elapsed(&self) -> Duration {
+        Instant::now().duration_since(*self)
+    }
+
+    /// The time from `earlier` to this point; zero if `earlier` is later.
+    pub fn duration_since(&self, earlier: Instant) -> Duration {
+        Nanos(self.0).since(Nanos(earlier.0))
+    }
+
+    /// So much later; `None` beyond the end of the clock, which is some 584 years after its start.
+    pub fn checked_add(&self, duration: Duration) -> Option<Instant> {
+        Nanos(self.0).checked_add(duration).map(|at| Instant(at.0))
+    }
+
+    /// So much earlier; `None` before the start of the clock.
+    pub fn checked_sub(&self, duration: Duration) -> Option<Instant> {
+        let duration = u64::try_from(duration.as_nanos()).ok()?;
+        self.0.checked_sub(duration).map(Instant)
+    }
+}
+
+/// # Panics
+/// Beyond the end of the clock: see [`checked_add`](Instant::checked_add).
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, duration: Duration) -> Instant {
+        self.checked_add(duration).expect("a point in time within 584 years")
+    }
+}
+
+/// # Panics
+/// As `+`.
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, duration: Duration) {
+        *self = *self + duration;
+    }
+}
+
+/// The time between two points, zero if the second is later.
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Instant) -> Duration {
+        self.duration_since(earlier)
     }
 }
 

@@ -261,6 +261,11 @@ fn report_failure(greenlet: &Header, failure: &Failure) {
     }
     // SAFETY: a reference to a header is one to something alive.
     let named = unsafe { GreenletRef::retained(NonNull::from(greenlet)) };
+    if failure.is_panic()
+        && let Some(simulation) = Hub::try_current().and_then(Hub::simulation)
+    {
+        simulation.note_panic(format!("{named}, spawned at {}, {failure}", greenlet.site));
+    }
     let reported = report::contain(|| {
         tracing::error!(target: "greenlet", greenlet = %named, spawned_at = %greenlet.site, "failed: {failure}");
     });
@@ -281,7 +286,10 @@ impl Hub {
     /// Takes those of one source. It looks at all.
     pub(crate) fn take_link_callbacks_of(&self, source: u64) -> Vec<Callback> {
         let mut callbacks = self.link_callbacks.borrow_mut();
-        callbacks.extract_if(|_, (of, _)| *of == source).map(|(_, (_, callback))| callback).collect()
+        let mut taken: Vec<_> = callbacks.extract_if(|_, (of, _)| *of == source).collect();
+        // In the order in which they were made: dropping them may run code of the user's.
+        taken.sort_unstable_by_key(|(key, _)| *key);
+        taken.into_iter().map(|(_, (_, callback))| callback).collect()
     }
 
     /// Whether there is a callback of that source which was not called. It looks at all.

@@ -32,6 +32,7 @@ mod park;
 mod poller;
 mod ready;
 mod shared;
+mod simulate;
 mod switch_hook;
 mod thread;
 mod timers;
@@ -40,13 +41,14 @@ mod vitals;
 mod waiting;
 mod worker;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use clock::Instant;
 pub(crate) use clock::{Deadline, Nanos};
 pub use config::Config;
 pub(crate) use counted::HubRef;
@@ -59,6 +61,7 @@ pub(crate) use park::WakeTimer;
 pub(crate) use poller::{Readiness, Token};
 pub(crate) use ready::Callback;
 pub(crate) use shared::HubShared;
+pub(crate) use simulate::{Fault, FaultPoint, Injection, Moment, Region, Settings, Simulation};
 pub use switch_hook::{Switch, SwitchHook};
 pub use thread::{HubBuilder, HubThread};
 pub(crate) use thread::{await_hub_threads, stop_hub_threads};
@@ -124,6 +127,8 @@ pub struct Hub {
     /// Where the panics began that greenlets (by id) are unwinding from.
     panic_places: RefCell<Vec<(u64, String)>>,
     pub(crate) signals: Watches,
+    /// What makes this a hub for tests; see `simulate`.
+    simulation: OnceCell<Box<Simulation>>,
     pub(crate) config: Config,
 }
 
@@ -295,6 +300,7 @@ impl Hub {
             inspection: Cell::new(None),
             panic_places: RefCell::new(Vec::new()),
             signals: Watches::default(),
+            simulation: OnceCell::new(),
             config,
         });
         let hub: *const Hub = Box::into_raw(hub);

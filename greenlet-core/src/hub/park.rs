@@ -41,7 +41,7 @@ impl Hub {
     pub(crate) fn park(&self, header: NonNull<Header>) -> Resume {
         // SAFETY: the running greenlet is alive.
         let local = unsafe { &header.as_ref().local };
-        if local.is_main
+        if local.parks_slowly
             || local.has_raises.get()
             || std::thread::panicking()
             || tracing::dispatcher::has_been_set()
@@ -64,7 +64,7 @@ impl Hub {
         if unsafe { header.as_ref() }.local.has_raises.get() { Resume::Raised } else { Resume::Woken }
     }
 
-    /// `park` for main, during unwinding, with spans to save, or with raises waiting.
+    /// `park` for main, in a simulation, during unwinding, with spans to save, or with raises waiting.
     #[cold]
     #[inline(never)]
     fn park_slow(&self, header: NonNull<Header>) -> Resume {
@@ -74,6 +74,7 @@ impl Hub {
             local.unwind_marks.set(0);
         }
         let floor = self.raise_floor(header);
+        let at_resumption = self.simulate_suspension(header, floor);
         if local.can_raise(floor) {
             return Resume::Raised;
         }
@@ -84,6 +85,7 @@ impl Hub {
         if local.is_main {
             let here = 0_u8;
             self.main_stack.set((&raw const here).addr());
+            self.simulate_choice();
             self.run_loop();
         } else {
             // SAFETY: as in `park`.
@@ -93,6 +95,9 @@ impl Hub {
         spans.enter();
         local.floor.set(0);
         self.unwinding.set(self.unwinding.get() - unwinding);
+        if let Some(raised) = at_resumption {
+            local.push_raise(raised);
+        }
         if local.can_raise(floor) { Resume::Raised } else { Resume::Woken }
     }
 

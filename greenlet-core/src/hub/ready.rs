@@ -81,6 +81,21 @@ impl ReadyQueue {
         (packed.0.addr().get() & CALL == 0).then(|| packed.0.cast())
     }
 
+    /// The number of entries.
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.queue()).len() }
+    }
+
+    /// Moves an entry to the front; the others keep their order.
+    pub(crate) fn bring_forward(&self, index: usize) {
+        // SAFETY: as above.
+        let queue = unsafe { &mut *self.queue() };
+        if let Some(entry) = queue.remove(index) {
+            queue.push_front(entry);
+        }
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         // SAFETY: as above.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -27,6 +27,10 @@ pub(crate) struct HubShared {
     /// The default of its greenlets.
     pub(crate) stack_size: StackSize,
     pub(crate) vitals: Vitals,
+    /// Set before the hub has any greenlet but main.
+    simulated: AtomicBool,
+    /// How many answers are owed to a simulated hub from outside of it.
+    owed: AtomicUsize,
 }
 
 /// A closure on its way to a hub.
@@ -53,7 +57,17 @@ impl HubShared {
         let poller = Poller::new(doorbell.as_fd())?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let vitals = Vitals::new();
-        Ok(HubShared { id, name: OnceLock::new(), inbox: Inbox::new(), doorbell, poller, stack_size, vitals })
+        Ok(HubShared {
+            id,
+            name: OnceLock::new(),
+            inbox: Inbox::new(),
+            doorbell,
+            poller,
+            stack_size,
+            vitals,
+            simulated: AtomicBool::new(false),
+            owed: AtomicUsize::new(0),
+        })
     }
 
     pub(crate) fn set_name(&self, name: &str) {
@@ -62,6 +76,31 @@ impl HubShared {
 
     pub(crate) fn name(&self) -> &str {
         self.name.get().map_or("", |name| name)
+    }
+
+    #[inline]
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.simulated.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_simulated(&self) {
+        self.simulated.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody outside of the simulation owes it an answer.
+    pub(crate) fn owe(&self) {
+        self.owed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The answer was given. What it pushed comes before this.
+    pub(crate) fn paid(&self) {
+        self.owed.fetch_sub(1, Ordering::Release);
+        // The hub may sleep, waiting for just this.
+        let _ = self.push_call(Box::new(|_| ()));
+    }
+
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Acquire) > 0
     }
 
     /// Whether this is the hub of the current thread.

@@ -214,6 +214,9 @@ impl Hub {
     /// Looks at everything that comes from outside.
     #[cold]
     fn turn(&self, idle: Idle) {
+        if let Some(simulation) = self.simulation.get() {
+            return self.simulated_turn(simulation, idle);
+        }
         self.take_arrivals();
         let next = self.timers.borrow().next_deadline();
         let may_sleep = matches!(idle, Idle::Sleep) && self.ready.is_empty();
@@ -240,7 +243,7 @@ impl Hub {
     }
 
     /// Shows other threads how much there is of what is not counted as it comes and goes.
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let vitals = &self.shared.vitals;
         vitals.turns.add(1);
         vitals.timers.set(self.timers.borrow().len() as u64);
@@ -266,7 +269,7 @@ impl Hub {
         self.last_poll.set(now);
     }
 
-    fn poll(&self, timeout: Option<Duration>) {
+    pub(super) fn poll(&self, timeout: Option<Duration>) {
         self.shared.vitals.polls.add(1);
         if let Err(error) = self.shared.poller.wait(timeout, |ready| self.sources.dispatch(ready)) {
             // Nothing that a program does to its own descriptors gets here; without a poller there is no loop.
@@ -274,7 +277,7 @@ impl Hub {
         }
     }
 
-    fn fire_timers(&self, now: Nanos) {
+    pub(super) fn fire_timers(&self, now: Nanos) {
         loop {
             // The borrow must end before the action runs.
             let due = self.timers.borrow_mut().pop_due(now);
@@ -338,7 +341,7 @@ fn prefetch(address: *const u8) {
     let _ = address;
 }
 
-enum Idle {
+pub(super) enum Idle {
     /// Nothing is ready: wait for something.
     Sleep,
     GoOn,

@@ -24,6 +24,7 @@ use crate::greenlet::Greenlet;
 use crate::hub::Hub;
 use crate::raise::raise;
 use crate::report;
+use crate::sim;
 use crate::sync::Semaphore;
 
 /// The most threads of [`ThreadPool::global`].
@@ -276,9 +277,12 @@ impl ThreadPool {
         let slot = Arc::new(Outcome::new());
         let completion = Completion::new(slot.clone(), told);
         let (shared, site) = (self.shared.clone(), Location::caller());
+        // In a simulation, time stands still until the task is finished.
+        let outside = sim::outside();
         let job = Box::new(move || {
             drop(place);
             completion.complete(perform(f, site), &shared);
+            drop(outside);
         });
         let mut state = self.shared.state();
         state.queued += 1;

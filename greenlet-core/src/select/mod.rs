@@ -26,7 +26,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use crate::hub::{Deadline, Nanos};
+use crate::hub::{Deadline, Hub, Nanos};
 pub use crate::wait::Attempt;
 use crate::wait::{Party, Slot, Waiter};
 
@@ -328,6 +328,9 @@ impl Drop for Waiting<'_, '_, '_> {
 fn random_below(limit: usize) -> usize {
     thread_local! {
         static STATE: Cell<u64> = const { Cell::new(0x9E37_79B9_7F4A_7C15) };
+    }
+    if let Some(simulation) = Hub::try_current().and_then(Hub::simulation) {
+        return simulation.draw_below(limit.max(1) as u64) as usize;
     }
     // xorshift64
     let mut x = STATE.get();

@@ -1,6 +1,8 @@
 //! What several of the test files use.
 #![allow(dead_code)] // each of them uses a part
 
+pub mod torture;
+
 use std::fmt;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
