@@ -262,7 +262,7 @@ impl<S: AsFd> Source<S> {
             return self.block(direction, deadline);
         }
         let side = self.shared.side(direction);
-        self.watch()?;
+        self.watch(direction)?;
         let waiting = side.waiting.lock();
         if side.events.load(Ordering::Acquire) != events {
             return Ok(());
@@ -293,17 +293,23 @@ impl<S: AsFd> Source<S> {
 
     /// Makes sure that a hub watches the source: the current one, unless somebody waits through another.
     #[inline]
-    fn watch(&self) -> io::Result<()> {
+    fn watch(&self, direction: Direction) -> io::Result<()> {
         let hub = Hub::current_hub();
-        if self.shared.watcher.load(Ordering::Relaxed) == hub.shared.id { Ok(()) } else { self.watch_by(hub) }
+        if self.shared.watcher.load(Ordering::Relaxed) == hub.shared.id {
+            hub.shared.poller.arm(self.inner.as_fd(), direction);
+            Ok(())
+        } else {
+            self.watch_by(hub, direction)
+        }
     }
 
     #[cold]
-    fn watch_by(&self, hub: &Hub) -> io::Result<()> {
+    fn watch_by(&self, hub: &Hub, direction: Direction) -> io::Result<()> {
         let mut registration = self.shared.registration();
         if let Some(elsewhere) = &*registration {
             let in_use = [&self.shared.read, &self.shared.write].iter().any(|s| !s.waiting.lock().is_empty());
             if in_use && !elsewhere.hub.is_closed() {
+                elsewhere.hub.poller.arm(self.inner.as_fd(), direction);
                 return Ok(()); // its hub wakes us across threads
             }
             self.shared.watcher.store(0, Ordering::Relaxed);
@@ -427,6 +433,14 @@ impl SourceTable {
     pub(crate) fn is_empty(&self) -> bool {
         let table = self.0.borrow();
         table.slots.len() == table.free.len()
+    }
+
+    /// Whether somebody waits for one of them.
+    pub(crate) fn anybody_waits(&self) -> bool {
+        let waits = |source: &Shared| {
+            [&source.read, &source.write].iter().any(|side| !side.waiting.lock().is_empty())
+        };
+        self.0.borrow().slots.iter().any(|(_, source)| source.as_deref().is_some_and(waits))
     }
 
     fn insert(&self, source: Arc<Shared>) -> Token {

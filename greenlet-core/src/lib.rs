@@ -84,7 +84,10 @@ pub use async_result::{AsyncResult, AsyncResultError};
 pub use event::Event;
 pub use failure::{Failure, GreenletError, attempt};
 pub use greenlet::{Builder, Greenlet, GreenletRef, Interrupt, Kill, current, spawn, spawn_later};
-pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, run};
+pub use hub::{
+    Config, ConfigError, ErrorContext, Hub, HubBuilder, HubGone, HubHandle, HubThread, LoopExit, PollerKind,
+    Setting, idle, run,
+};
 pub use join::{joinall, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
 pub use local::{LocalKey, NoGreenlet};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
-use super::{Hub, HubRef};
+use super::{Hub, HubRef, PollerKind};
 use crate::greenlet::Greenlet;
 use crate::stack::StackStats;
 
@@ -48,6 +48,11 @@ impl HubHandle {
     /// The name given to the hub's thread by [`Hub::thread`]; empty for hubs that were made by first use.
     pub fn name(&self) -> &str {
         self.shared.name()
+    }
+
+    /// What it asks the kernel with: gevent's `hub.backend`.
+    pub fn poller(&self) -> PollerKind {
+        self.shared.poller.kind()
     }
 
     /// Whether this is the hub of the calling thread.

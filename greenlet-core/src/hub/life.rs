@@ -2,12 +2,11 @@
 
 use std::ptr::NonNull;
 
-use super::{Callback, Hub, Nanos, TimerAction, TimerKey};
-use crate::failure::{End, Failure};
+use super::{Callback, ErrorContext, Hub, Nanos, TimerAction, TimerKey};
+use crate::failure::End;
 use crate::greenlet::raw::{Header, Phase};
 use crate::greenlet::{Greenlet, GreenletRef};
 use crate::raise::Raised;
-use crate::report;
 use crate::spawn;
 
 impl Hub {
@@ -161,7 +160,9 @@ impl Hub {
         greenlet.local.drop_locals();
         let end = match end {
             End::Failed(failure) => {
-                report_failure(greenlet, &failure);
+                // SAFETY: as above.
+                let named = unsafe { GreenletRef::retained(header) };
+                self.handle_error(&ErrorContext::Greenlet(named), &failure);
                 End::Failed(failure)
             }
             End::Value if greenlet.has_no_handles() => {
@@ -210,22 +211,6 @@ impl Hub {
                 Header::release(header);
             }
         }
-    }
-}
-
-/// Reports that a greenlet failed; once for each failure, however many greenlets it is handed on to.
-#[cold]
-fn report_failure(greenlet: &Header, failure: &Failure) {
-    if !failure.claim_report() {
-        return;
-    }
-    // SAFETY: a reference to a header is one to something alive.
-    let named = unsafe { GreenletRef::retained(NonNull::from(greenlet)) };
-    let reported = report::contain(|| {
-        tracing::error!(target: "greenlet", greenlet = %named, spawned_at = %greenlet.site, "failed: {failure}");
-    });
-    if !reported {
-        report::error(format_args!("{named} failed, and the report of it panicked"));
     }
 }
 

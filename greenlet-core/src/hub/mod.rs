@@ -21,12 +21,14 @@ mod clock;
 mod config;
 mod counted;
 mod drain;
+mod errors;
 mod handle;
 mod inbox;
 mod life;
 mod panics;
 mod park;
 mod poller;
+mod quiet;
 mod ready;
 mod shared;
 mod thread;
@@ -42,14 +44,19 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use clock::{Deadline, Nanos};
-pub use config::Config;
+pub use config::{Config, ConfigError, Setting};
 pub(crate) use counted::HubRef;
 pub use drain::run;
+pub use errors::ErrorContext;
 pub use handle::{HubGone, HubHandle};
 pub(crate) use inbox::{Link, LinkKind};
 pub(crate) use panics::{take_panic_place, unwinding_begins, unwinding_ended, unwindings};
 pub(crate) use park::WakeTimer;
+pub use poller::PollerKind;
 pub(crate) use poller::{Readiness, Token};
+#[allow(unused_imports)] // for whoever starts such threads
+pub(crate) use quiet::SILENT_THREADS;
+pub use quiet::{LoopExit, idle};
 pub(crate) use ready::Callback;
 pub(crate) use shared::HubShared;
 pub use thread::{HubBuilder, HubThread};
@@ -59,10 +66,11 @@ pub(crate) use worker::Worker;
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::{self, Header, Spec};
 use crate::io::SourceTable;
+use crate::lock::Lock;
 use crate::stack::{StackPool, overflow};
+use crate::wait::WaitList;
 use ready::ReadyQueue;
 use timers::TimerHeap;
-use turn::POLL_INTERVAL;
 
 /// The scheduler of one thread.
 ///
@@ -99,6 +107,15 @@ pub struct Hub {
     in_panic_hook: Cell<bool>,
     /// Where the panics began that greenlets (by id) are unwinding from.
     panic_places: RefCell<Vec<(u64, String)>>,
+    error_handler: RefCell<Option<errors::ErrorHandler>>,
+    idlers: quiet::Idlers,
+    joining: Cell<quiet::Joining>,
+    /// Watchers that count, and sleeps without an end; see `quiet::Counted`.
+    counted: Cell<usize>,
+    /// How many of the timers keep nothing alive.
+    uncounted_timers: Cell<usize>,
+    /// That nobody will ever come was reported, where it could not be raised.
+    stuck_reported: Cell<bool>,
     pub(crate) config: Config,
 }
 
@@ -208,7 +225,11 @@ impl Hub {
     #[cold]
     #[track_caller]
     fn create_default<'a>() -> &'a Hub {
-        match Hub::create(Config::default()) {
+        let config = match Config::from_env() {
+            Ok(config) => config,
+            Err(error) => panic!("cannot make a hub for this thread: {error}"),
+        };
+        match Hub::create(config) {
             Ok(hub) => hub,
             Err(error) => panic!("cannot make a hub for this thread: {error}"),
         }
@@ -220,7 +241,7 @@ impl Hub {
         overflow::install(panics::describe_current);
         overflow::prepare_thread();
         panics::install_hook();
-        let shared = HubRef::new(HubShared::new(config.stack_size)?);
+        let shared = HubRef::new(HubShared::new(&config)?);
         let main = raw::allocate_main(spec(shared.clone(), Location::caller()));
         let hub = Box::new(Hub {
             shared,
@@ -228,8 +249,8 @@ impl Hub {
             current: Cell::new(Some(main)),
             main,
             ready: ReadyQueue::new(),
-            budget: Cell::new(POLL_INTERVAL),
-            interval: Cell::new(POLL_INTERVAL),
+            budget: Cell::new(config.poll_interval),
+            interval: Cell::new(config.poll_interval),
             last_poll: Cell::new(Nanos::now()),
             timers: RefCell::new(TimerHeap::new()),
             sources: SourceTable::default(),
@@ -244,6 +265,12 @@ impl Hub {
             holds_back: Cell::new(false),
             in_panic_hook: Cell::new(false),
             panic_places: RefCell::new(Vec::new()),
+            error_handler: RefCell::new(None),
+            idlers: Lock::new(WaitList::new()),
+            joining: Cell::new(quiet::Joining::No),
+            counted: Cell::new(0),
+            uncounted_timers: Cell::new(0),
+            stuck_reported: Cell::new(false),
             config,
         });
         let hub: *const Hub = Box::into_raw(hub);

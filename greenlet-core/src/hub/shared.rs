@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::Config;
 use super::Hub;
 use super::inbox::{Closed, Inbox, Link, LinkKind, Pushed, Taken};
 use super::poller::Poller;
@@ -19,7 +20,7 @@ pub(crate) struct HubShared {
     pub(crate) id: u64,
     name: OnceLock<String>,
     inbox: Inbox,
-    /// An eventfd, registered edge-triggered and never read: each write is an edge.
+    /// An eventfd: each write ends a sleep of the hub.
     doorbell: OwnedFd,
     pub(crate) poller: Poller,
     /// The default of its greenlets.
@@ -43,9 +44,10 @@ pub(crate) enum Arrival {
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl HubShared {
-    pub(crate) fn new(stack_size: StackSize) -> std::io::Result<HubShared> {
+    pub(crate) fn new(config: &Config) -> std::io::Result<HubShared> {
         let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let poller = Poller::new(doorbell.as_fd())?;
+        let poller = Poller::new(config.poller, doorbell.as_fd())?;
+        let stack_size = config.stack_size;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(HubShared { id, name: OnceLock::new(), inbox: Inbox::new(), doorbell, poller, stack_size })
     }

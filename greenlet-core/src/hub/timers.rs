@@ -48,6 +48,11 @@ impl<T> TimerHeap<T> {
         TimerHeap { heap: Vec::new(), slots: Vec::new(), free: Vec::new(), sequence: 0 }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Nanos> {
         self.heap.first().map(|entry| entry.deadline)
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::mem;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -18,14 +18,12 @@ use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use super::map::apply_inline;
 use crate::event::Event;
 use crate::failure::{Failure, GreenletError, attempt};
-use crate::hub::{Deadline, Hub};
+use crate::hub::{Config, Deadline, Hub};
 use crate::lock::Lock;
 use crate::raise::GreenletExit;
 use crate::report;
 use crate::wait::{WaitList, wait};
 
-/// The most threads of [`ThreadPool::global`].
-const GLOBAL_THREADS: usize = 10;
 /// Until an idle thread ends, unless told otherwise.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -72,6 +70,13 @@ pub struct ThreadPool {
 }
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// The pool of the process, once it was used.
+fn global() -> MutexGuard<'static, Option<&'static ThreadPool>> {
+    static GLOBAL: Mutex<Option<&'static ThreadPool>> = Mutex::new(None);
+    // Nothing under this lock panics.
+    GLOBAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[derive(Clone)]
 struct Inlet {
@@ -142,10 +147,31 @@ impl ThreadPool {
         }
     }
 
-    /// The pool of the process, of at most 10 threads: gevent's `hub.threadpool`, shared by all hubs. It is never dropped.
+    /// The pool of the process: gevent's `hub.threadpool`, shared by all hubs. It is never dropped.
+    ///
+    /// It has at most 10 threads, unless the settings of the hub that uses it first (the environment, on a thread without a
+    /// hub) say otherwise: see [`Config::threadpool_size`] and [`Config::threadpool_idle`].
+    ///
+    /// # Panics
+    /// As the making of a hub does, when the environment has bad settings.
     pub fn global() -> &'static ThreadPool {
-        static GLOBAL: OnceLock<ThreadPool> = OnceLock::new();
-        GLOBAL.get_or_init(|| ThreadPool::new(GLOBAL_THREADS))
+        if let Some(pool) = *global() {
+            return pool;
+        }
+        let config = match Hub::try_current() {
+            Some(hub) => Ok(hub.config.clone()),
+            None => Config::from_env(),
+        };
+        let config = config.unwrap_or_else(|error| panic!("cannot make the process's thread pool: {error}"));
+        let fresh = ThreadPool::new(config.threadpool_size);
+        fresh.set_idle_timeout(config.threadpool_idle);
+        // Another thread may have been faster; then this one, which has no threads yet, is dropped.
+        global().get_or_insert_with(|| Box::leak(Box::new(fresh)))
+    }
+
+    /// In a forked child, which has none of the threads: the next use makes a new one.
+    pub(crate) fn forget_global() {
+        *global() = None;
     }
 
     // --- tasks -------------------------------------------------------------------------------------------------
