@@ -52,7 +52,7 @@
 //! | [`pool`] | groups, bounded pools, mapping over them, and threads for what blocks |
 //! | [`greenlet_local!`] | a value for each greenlet |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
-//! | [`mod@io`] | readiness of descriptors, for authors of integrations |
+//! | [`mod@io`], [`watcher`] | readiness of descriptors and callbacks of the loop, for authors of integrations |
 
 #[cfg(panic = "abort")]
 compile_error!(
@@ -79,6 +79,7 @@ mod stack;
 pub mod sync;
 mod timeout;
 mod wait;
+pub mod watcher;
 
 pub use async_result::{AsyncResult, AsyncResultError};
 pub use event::Event;

@@ -264,6 +264,8 @@ impl Hub {
         }
         let callbacks = self.link_callbacks.take();
         report::contain(|| drop(callbacks));
+        let watchers = (self.watched_fds.clear(), self.asyncs.clear());
+        report::contain(|| drop(watchers));
         let handler = self.error_handler.take();
         report::contain(|| drop(handler));
         while let Some(entry) = self.ready.pop() {

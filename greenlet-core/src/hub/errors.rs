@@ -15,9 +15,9 @@ use crate::report;
 pub enum ErrorContext {
     /// This greenlet. The failure is kept for [`Greenlet::get`](crate::Greenlet::get) too.
     Greenlet(GreenletRef),
-    /// A callback of the loop: of a link, or of `run_callback`.
+    /// A callback of the loop: of a link, or of [`run_callback`](crate::watcher::run_callback).
     Callback,
-    /// The callback of a watcher, which goes on.
+    /// The callback of a [watcher](crate::watcher), which goes on.
     Watcher {
         /// Which: `timer`, `io` ...
         kind: &'static str,

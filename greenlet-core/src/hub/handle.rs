@@ -95,6 +95,32 @@ impl HubHandle {
     }
 }
 
+impl HubHandle {
+    /// Calls `f` in that hub's loop, from any thread: gevent's `run_callback_threadsafe`. A hub that sleeps is woken.
+    ///
+    /// It must not block: what blocks panics there. What fails goes to the hub's [error handler](Hub::set_error_handler).
+    /// Cheaper than [`spawn`](HubHandle::spawn), and without a result.
+    ///
+    /// # Errors
+    /// [`HubGone`] if the hub's thread has ended; `f` is dropped. If it ends later but before the call, `f` is called
+    /// or dropped there.
+    ///
+    /// ```
+    /// use greenlet_core::{Event, Hub};
+    /// use std::sync::Arc;
+    ///
+    /// let (hub, called) = (Hub::current(), Arc::new(Event::new()));
+    /// std::thread::spawn({
+    ///     let called = called.clone();
+    ///     move || hub.call(move || called.set())
+    /// });
+    /// called.wait();
+    /// ```
+    pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), HubGone> {
+        self.shared.push_call(Box::new(move |_| f())).map_err(|_| HubGone)
+    }
+}
+
 impl fmt::Debug for HubHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubHandle").field("id", &self.id()).field("name", &self.name()).finish()

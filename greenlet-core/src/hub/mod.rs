@@ -22,6 +22,7 @@ mod config;
 mod counted;
 mod drain;
 mod errors;
+mod fork;
 mod handle;
 mod inbox;
 mod life;
@@ -69,6 +70,7 @@ use crate::io::SourceTable;
 use crate::lock::Lock;
 use crate::stack::{StackPool, overflow};
 use crate::wait::WaitList;
+use crate::watcher::{Asyncs, WatchedFds};
 use ready::ReadyQueue;
 use timers::TimerHeap;
 
@@ -107,6 +109,10 @@ pub struct Hub {
     in_panic_hook: Cell<bool>,
     /// Where the panics began that greenlets (by id) are unwinding from.
     panic_places: RefCell<Vec<(u64, String)>>,
+    /// Descriptors of `watcher::Io`.
+    pub(crate) watched_fds: WatchedFds,
+    /// Those of `watcher::Async`.
+    pub(crate) asyncs: Asyncs,
     error_handler: RefCell<Option<errors::ErrorHandler>>,
     idlers: quiet::Idlers,
     joining: Cell<quiet::Joining>,
@@ -265,6 +271,8 @@ impl Hub {
             holds_back: Cell::new(false),
             in_panic_hook: Cell::new(false),
             panic_places: RefCell::new(Vec::new()),
+            watched_fds: WatchedFds::default(),
+            asyncs: Asyncs::default(),
             error_handler: RefCell::new(None),
             idlers: Lock::new(WaitList::new()),
             joining: Cell::new(quiet::Joining::No),

@@ -15,7 +15,7 @@ use crate::wait::{WaitList, wait};
 /// Raised in a thread's main greenlet that waits while nothing is left that could wake anybody: gevent's `LoopExit`.
 ///
 /// That is when no greenlet is ready, no timer is pending, nobody waits for a descriptor, and no
-/// watcher that counts is active; and when nobody else could come: the thread is the only one of its process, or
+/// [watcher](crate::watcher) that counts is active; and when nobody else could come: the thread is the only one of its process, or
 /// its hub was promised to be [isolated](crate::Config::isolated). As long as there are other threads it is not raised,
 /// since they might wake the hub; see [`Config::idle_report`](crate::Config::idle_report) for that case.
 ///
@@ -113,7 +113,7 @@ impl Hub {
 
     /// Waits until nothing is left to do on this thread's hub: all greenlets have ended, those of
     /// [`spawn_later`](crate::spawn_later) and those that are spawned meanwhile among them, and no
-    /// watcher that counts is active. gevent's `hub.join()` and `wait()`.
+    /// [watcher](crate::watcher) that counts is active. gevent's `hub.join()` and `wait()`.
     ///
     /// It also returns where [`LoopExit`] would be raised otherwise: when the greenlets that are left can never be woken. A pending
     /// [`Timeout`](crate::Timeout) is nothing to wait for. May be called again and again. A kill or timeout of main ends the

@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::Config;
 use super::Hub;
 use super::inbox::{Closed, Inbox, Link, LinkKind, Pushed, Taken};
-use super::poller::Poller;
+use super::poller::{Poller, replace_fd};
 use crate::greenlet::raw::Header;
 use crate::stack::StackSize;
 
@@ -93,6 +93,13 @@ impl HubShared {
             Pushed::MustWake => self.ring(),
         }
         Ok(())
+    }
+
+    /// In a forked child: a doorbell and a poller of its own, under the old numbers.
+    pub(super) fn reopen(&self) -> std::io::Result<()> {
+        let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        replace_fd(self.doorbell.as_fd(), doorbell.as_fd())?;
+        self.poller.reopen(self.doorbell.as_fd())
     }
 
     fn ring(&self) {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::ready::Entry;
 use super::shared::Arrival;
-use super::{Callback, ErrorContext, Hub, Nanos, TimerAction, Worker, drain};
+use super::{Callback, ErrorContext, Hub, Nanos, Readiness, TimerAction, Worker, drain};
 use crate::failure::{GreenletError, attempt};
 use crate::greenlet::raw::{Header, Phase};
 use crate::raise::Raised;
 use crate::report;
 use crate::stack::{StackError, StackSize, StackSlot};
+use crate::watcher::WatchedFds;
 
 /// Idle workers kept with their stacks set up. More are taken apart, and their stacks go to the pool.
 const IDLE_WORKERS: usize = 256;
@@ -236,7 +237,14 @@ impl Hub {
     }
 
     pub(super) fn poll(&self, timeout: Option<Duration>) {
-        if let Err(error) = self.shared.poller.wait(timeout, |ready| self.sources.dispatch(ready)) {
+        let report = |ready: Readiness| {
+            if WatchedFds::has(ready.token) {
+                self.watched_fds.dispatch(self, ready);
+            } else {
+                self.sources.dispatch(ready);
+            }
+        };
+        if let Err(error) = self.shared.poller.wait(timeout, report) {
             // Nothing that a program does to its own descriptors gets here; without a poller there is no loop.
             panic!("the poller of hub {} failed: {error}", self.shared.id);
         }

@@ -106,7 +106,7 @@ impl Poller {
 }
 
 /// Puts `new` in the place of a descriptor, under its number.
-pub(super) fn replace_fd(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
+pub(in crate::hub) fn replace_fd(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     // SAFETY: both are open; the number keeps its owner, who from now on owns the duplicate.
     match unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) } {
