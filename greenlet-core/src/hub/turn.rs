@@ -206,7 +206,7 @@ impl Hub {
                 self.sleep(next);
             }
             self.take_arrivals();
-        } else if !self.sources.is_empty() {
+        } else if !self.sources.is_empty() || !self.watched_fds.is_empty() {
             self.poll(Some(Duration::ZERO));
         }
         let now = Nanos::now();

@@ -142,7 +142,13 @@ impl AsyncSender {
                 state.core.call(hub);
             }
         };
-        self.0.hub.push_call(Box::new(arrive)).map_err(|_| HubGone)
+        match Hub::try_current() {
+            Some(hub) if self.0.hub.is_current() => {
+                hub.call_soon(Box::new(arrive));
+                Ok(())
+            }
+            _ => self.0.hub.push_call(Box::new(arrive)).map_err(|_| HubGone),
+        }
     }
 }
 

@@ -171,6 +171,10 @@ impl WatchedFds {
         token.slot & OURS != 0
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().iter().all(|(_, state)| state.is_none())
+    }
+
     fn insert(&self, state: Rc<State>) -> Token {
         let mut slots = self.0.borrow_mut();
         let slot = match slots.iter().position(|(_, state)| state.is_none()) {
