@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -268,7 +268,7 @@ impl<S: AsFd> Source<S> {
             return self.block(direction, deadline);
         }
         let side = self.shared.side(direction);
-        self.watch()?;
+        self.watch(direction)?;
         let waiting = side.waiting.lock();
         if side.events.load(Ordering::Acquire) != events {
             return Ok(());
@@ -299,23 +299,29 @@ impl<S: AsFd> Source<S> {
 
     /// Makes sure that a hub watches the source: the current one, unless somebody waits through another.
     #[inline]
-    fn watch(&self) -> io::Result<()> {
+    fn watch(&self, direction: Direction) -> io::Result<()> {
         let hub = Hub::current_hub();
-        if self.shared.watcher.load(Ordering::Relaxed) == hub.shared.id { Ok(()) } else { self.watch_by(hub) }
+        if self.shared.watcher.load(Ordering::Relaxed) == hub.shared.id {
+            hub.shared.poller.arm(self.inner.as_fd(), direction);
+            Ok(())
+        } else {
+            self.watch_by(hub, direction)
+        }
     }
 
     #[cold]
-    fn watch_by(&self, hub: &Hub) -> io::Result<()> {
+    fn watch_by(&self, hub: &Hub, direction: Direction) -> io::Result<()> {
         let mut registration = self.shared.registration();
         if let Some(elsewhere) = &*registration {
             let in_use = [&self.shared.read, &self.shared.write].iter().any(|s| !s.waiting.lock().is_empty());
             if in_use && !elsewhere.hub.is_closed() {
+                elsewhere.hub.poller.arm(self.inner.as_fd(), direction);
                 return Ok(()); // its hub wakes us across threads
             }
             self.shared.watcher.store(0, Ordering::Relaxed);
             unregister(registration.take(), self.inner.as_fd());
         }
-        let token = hub.sources.insert(self.shared.clone());
+        let token = hub.sources.insert(self.shared.clone(), self.inner.as_fd().as_raw_fd());
         if let Err(error) = hub.shared.poller.add(self.inner.as_fd(), token) {
             hub.sources.remove(token);
             return Err(error);
@@ -425,25 +431,45 @@ pub(crate) struct SourceTable(RefCell<Slots>);
 
 #[derive(Default)]
 struct Slots {
-    slots: Vec<(u32, Option<Arc<Shared>>)>,
+    slots: Vec<(u32, Option<Watched>)>,
     free: Vec<u32>,
 }
 
+struct Watched {
+    source: Arc<Shared>,
+    /// The source's own: it leaves the table before it closes this.
+    fd: RawFd,
+}
+
 impl SourceTable {
+    /// Everything that the poller has of this table.
+    pub(crate) fn registered(&self) -> Vec<(RawFd, Token)> {
+        let table = self.0.borrow();
+        let slots = table.slots.iter().zip(0..);
+        let registered = slots.filter_map(|((generation, watched), slot)| {
+            Some((watched.as_ref()?.fd, Token { slot, generation: *generation }))
+        });
+        registered.collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         let table = self.0.borrow();
         table.slots.len() == table.free.len()
     }
 
-    /// Whether anybody waits for one of them.
-    pub(crate) fn has_waiters(&self) -> bool {
-        let table = self.0.borrow();
-        let waits =
-            |source: &Arc<Shared>| [&source.read, &source.write].iter().any(|s| !s.waiting.lock().is_empty());
-        table.slots.iter().any(|(_, source)| source.as_ref().is_some_and(waits))
+    /// Whether somebody waits for one of them.
+    pub(crate) fn anybody_waits(&self) -> bool {
+        let waits = |source: &Shared| {
+            [&source.read, &source.write].iter().any(|side| !side.waiting.lock().is_empty())
+        };
+        self.0
+            .borrow()
+            .slots
+            .iter()
+            .any(|(_, watched)| watched.as_ref().is_some_and(|watched| waits(&watched.source)))
     }
 
-    fn insert(&self, source: Arc<Shared>) -> Token {
+    fn insert(&self, source: Arc<Shared>, fd: RawFd) -> Token {
         let mut table = self.0.borrow_mut();
         let slot = match table.free.pop() {
             Some(slot) => slot,
@@ -453,7 +479,7 @@ impl SourceTable {
             }
         };
         let entry = &mut table.slots[slot as usize];
-        entry.1 = Some(source);
+        entry.1 = Some(Watched { source, fd });
         Token { slot, generation: entry.0 }
     }
 
@@ -471,18 +497,18 @@ impl SourceTable {
     /// An event from the poller. Those of sources that were removed meanwhile are ignored.
     pub(crate) fn dispatch(&self, ready: Readiness) {
         // Borrowed meanwhile: waking somebody queues a greenlet, here or elsewhere, and comes back.
-        if let Some((generation, Some(source))) = self.0.borrow().slots.get(ready.token.slot as usize)
+        if let Some((generation, Some(watched))) = self.0.borrow().slots.get(ready.token.slot as usize)
             && *generation == ready.token.generation
         {
-            source.dispatch(ready);
+            watched.source.dispatch(ready);
         }
     }
 
     /// The hub ends. Those who wait through it from elsewhere look for another one.
     pub(crate) fn clear(&self) {
-        for source in self.0.take().slots.into_iter().filter_map(|(_, source)| source) {
-            source.read.happened();
-            source.write.happened();
+        for watched in self.0.take().slots.into_iter().filter_map(|(_, watched)| watched) {
+            watched.source.read.happened();
+            watched.source.write.happened();
         }
     }
 }

@@ -58,7 +58,7 @@
 //! | [`signal`] | the system's signals, and the orderly end of a program |
 //! | [`monitor`], [`Hub::add_switch_hook`] | who blocks a hub, what all greenlets are doing, metrics |
 //! | [`sim`] | tests in virtual time: a schedule that follows from a seed, kills at every suspension point |
-//! | [`mod@io`] | readiness of descriptors, for authors of integrations |
+//! | [`mod@io`], [`watcher`] | readiness of descriptors and callbacks of the loop, for authors of integrations |
 
 #[cfg(panic = "abort")]
 compile_error!(
@@ -93,6 +93,7 @@ pub mod sync;
 mod timeout;
 mod wait;
 mod waitable;
+pub mod watcher;
 
 pub use async_result::{AsyncResult, AsyncResultError};
 pub use event::Event;
@@ -102,7 +103,10 @@ pub use greenlet::{
     add_spawn_callback, current, killall, killall_with, remove_spawn_callback, spawn, spawn_fallible,
     spawn_later,
 };
-pub use hub::{Config, Hub, HubBuilder, HubGone, HubHandle, HubThread, Instant, Switch, SwitchHook, run};
+pub use hub::{
+    Config, ConfigError, ErrorContext, Hub, HubBuilder, HubGone, HubHandle, HubThread, Instant, LoopExit,
+    PollerKind, Setting, Switch, SwitchHook, idle, run,
+};
 pub use join::{joinall, joinall_raise_error, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
 pub use local::{LocalKey, NoGreenlet};

@@ -24,6 +24,8 @@ pub fn sleep(duration: Duration) {
     match context() {
         Context::Greenlet(hub, current) => {
             let timer = WakeTimer::start(hub, current, &mut Deadline::After(duration));
+            // Without an end it is meant to be so, and counts like a timer.
+            let _counted = timer.never_fires().then(|| hub.counted());
             loop {
                 hub.note_wait(current, "sleep", 0);
                 match hub.park(current) {

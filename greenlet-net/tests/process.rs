@@ -13,7 +13,7 @@ use pair::pair_with_std;
 
 /// Runs the named test again, alone in a process that `sh` starts after `setup`; true in that process.
 fn in_own_process(test: &str, setup: &str) -> bool {
-    const MARK: &str = "GREENLET_NET_OWN_PROCESS";
+    const MARK: &str = "GREENLET_TEST_OWN_PROCESS";
     if std::env::var_os(MARK).is_some() {
         return true;
     }

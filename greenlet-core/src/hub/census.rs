@@ -48,9 +48,8 @@ impl Hub {
             Phase::Started if local.queued.get() => GreenletState::Ready,
             Phase::Started => GreenletState::Waiting,
         };
-        let waiting = worker_ref.map_or(&self.main_waiting, |worker| &worker.waiting);
         let suspended = matches!(state, GreenletState::Waiting | GreenletState::Ending);
-        let waits_for = waiting.get().filter(|_| suspended && (local.is_main || worker.is_some()));
+        let waits_for = self.waiting_of(header).filter(|_| suspended);
         GreenletInfo {
             id: greenlet.id,
             name: greenlet.given_name().map(|name| name.to_string()),

@@ -135,8 +135,7 @@ impl fmt::Debug for HubRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::StackSize;
-    use crate::{run, spawn};
+    use crate::{Config, run, spawn};
 
     fn counts(shared: &HubRef) -> usize {
         shared.counts().load(Ordering::Relaxed)
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn without_a_hub_it_counts_as_an_arc_does() {
-        let shared = HubRef::new(HubShared::new(StackSize::DEFAULT).unwrap());
+        let shared = HubRef::new(HubShared::new(&Config::default()).unwrap());
         let clones: Vec<_> = (0..3).map(|_| shared.clone()).collect();
         assert_eq!(counts(&shared), 4);
         drop(clones);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::ready::Entry;
 use super::shared::Arrival;
 use super::timers::TimerHeap;
-use super::{Config, HUB, Hub, TimerAction, Worker};
-use crate::failure::End;
+use super::{Config, ErrorContext, HUB, Hub, TimerAction, Worker};
+use crate::failure::{End, Failure};
 use crate::greenlet::raw::{Header, Phase};
 use crate::greenlet::{GreenletRef, Kill};
 
@@ -67,7 +67,9 @@ pub fn run<R>(f: impl FnOnce() -> R) -> R {
         && let Some(raised) = payload.downcast_ref::<Raised>()
     {
         // No panic hook has run for it, so nobody has heard of it yet.
-        report::error(format_args!("the main greenlet of hub {} failed: {raised}", hub.shared.id));
+        // SAFETY: main lives as long as the hub.
+        let main = unsafe { GreenletRef::retained(hub.main_greenlet()) };
+        hub.handle_error(&ErrorContext::Greenlet(main), &Failure::from_raised(raised.clone()));
     }
     hub.drain();
     result.unwrap_or_else(|payload| resume_unwind(payload))
@@ -277,6 +279,10 @@ impl Hub {
         let callbacks = self.link_callbacks.take();
         report::contain(|| drop(callbacks));
         self.spawn_callbacks.clear();
+        let watchers = (self.watched_fds.clear(), self.asyncs.clear());
+        report::contain(|| drop(watchers));
+        let handler = self.error_handler.take();
+        report::contain(|| drop(handler));
         while let Some(entry) = self.ready.pop() {
             if let Entry::Resume(header) = entry
                 && header != self.main

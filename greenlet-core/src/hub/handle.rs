@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
-use super::{Hub, HubRef, HubShared};
+use super::{Hub, HubRef, HubShared, PollerKind};
 use crate::greenlet::Greenlet;
 use crate::stack::StackStats;
 
@@ -58,6 +58,11 @@ impl HubHandle {
         self.shared.name()
     }
 
+    /// What it asks the kernel with: gevent's `hub.backend`.
+    pub fn poller(&self) -> PollerKind {
+        self.shared.poller.kind()
+    }
+
     /// Whether this is the hub of the calling thread.
     pub fn is_current(&self) -> bool {
         self.shared.is_current()
@@ -95,6 +100,32 @@ impl HubHandle {
             greenlet.abandon();
             Err(HubGone)
         }
+    }
+}
+
+impl HubHandle {
+    /// Calls `f` in that hub's loop, from any thread: gevent's `run_callback_threadsafe`. A hub that sleeps is woken.
+    ///
+    /// It must not block: what blocks panics there. What fails goes to the hub's [error handler](Hub::set_error_handler).
+    /// Cheaper than [`spawn`](HubHandle::spawn), and without a result.
+    ///
+    /// # Errors
+    /// [`HubGone`] if the hub's thread has ended; `f` is dropped. If it ends later but before the call, `f` is called
+    /// or dropped there.
+    ///
+    /// ```
+    /// use greenlet_core::{Event, Hub};
+    /// use std::sync::Arc;
+    ///
+    /// let (hub, called) = (Hub::current(), Arc::new(Event::new()));
+    /// std::thread::spawn({
+    ///     let called = called.clone();
+    ///     move || hub.call(move || called.set())
+    /// });
+    /// called.wait();
+    /// ```
+    pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), HubGone> {
+        self.shared.push_call(Box::new(move |_| f())).map_err(|_| HubGone)
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::ptr::NonNull;
 
-use super::{Callback, Hub, Nanos, TimerAction, TimerKey};
-use crate::failure::{End, Failure};
+use super::{Callback, ErrorContext, Hub, Nanos, TimerAction, TimerKey};
+use crate::failure::End;
 use crate::greenlet::raw::{Header, Phase};
 use crate::greenlet::{Greenlet, GreenletRef};
 use crate::raise::Raised;
-use crate::report;
 
 impl Hub {
     /// Queues a greenlet of this hub to be resumed.
@@ -165,7 +164,9 @@ impl Hub {
         greenlet.drop_extras();
         let end = match end {
             End::Failed(failure) => {
-                report_failure(greenlet, &failure);
+                // SAFETY: as above.
+                let named = unsafe { GreenletRef::retained(header) };
+                self.handle_error(&ErrorContext::Greenlet(named), &failure);
                 End::Failed(failure)
             }
             End::Value if greenlet.has_no_handles() => {
@@ -250,27 +251,6 @@ impl Drop for CancelOnDrop {
         if let (Some(hub), Some(raised)) = (Hub::try_current(), self.raised.take()) {
             hub.cancel(self.greenlet.header(), raised);
         }
-    }
-}
-
-/// Reports that a greenlet failed; once for each failure, however many greenlets it is handed on to.
-#[cold]
-fn report_failure(greenlet: &Header, failure: &Failure) {
-    if !failure.claim_report() {
-        return;
-    }
-    // SAFETY: a reference to a header is one to something alive.
-    let named = unsafe { GreenletRef::retained(NonNull::from(greenlet)) };
-    if failure.is_panic()
-        && let Some(simulation) = Hub::try_current().and_then(Hub::simulation)
-    {
-        simulation.note_panic(format!("{named}, spawned at {}, {failure}", greenlet.site));
-    }
-    let reported = report::contain(|| {
-        tracing::error!(target: "greenlet", greenlet = %named, spawned_at = %greenlet.site, "failed: {failure}");
-    });
-    if !reported {
-        report::error(format_args!("{named} failed, and the report of it panicked"));
     }
 }
 

@@ -22,6 +22,8 @@ mod clock;
 mod config;
 mod counted;
 mod drain;
+mod errors;
+mod fork;
 mod handle;
 mod idents;
 mod inbox;
@@ -30,6 +32,7 @@ mod life;
 mod panics;
 mod park;
 mod poller;
+mod quiet;
 mod ready;
 mod shared;
 mod simulate;
@@ -50,15 +53,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use clock::Instant;
 pub(crate) use clock::{Deadline, Nanos};
-pub use config::Config;
+pub use config::{Config, ConfigError, Setting};
 pub(crate) use counted::HubRef;
 pub use drain::run;
+pub use errors::ErrorContext;
 pub use handle::{HubGone, HubHandle};
 pub(crate) use inbox::{Link, LinkKind};
 pub(crate) use life::raise_again;
 pub(crate) use panics::{put_panic_place, take_panic_place, unwinding_begins, unwinding_ended, unwindings};
 pub(crate) use park::WakeTimer;
+pub use poller::PollerKind;
 pub(crate) use poller::{Readiness, Token};
+pub(crate) use quiet::SILENT_THREADS;
+pub use quiet::{LoopExit, idle};
 pub(crate) use ready::Callback;
 pub(crate) use shared::HubShared;
 pub(crate) use simulate::{Fault, FaultPoint, Injection, Moment, Region, Settings, Simulation};
@@ -73,12 +80,14 @@ use crate::greenlet::GreenletRef;
 use crate::greenlet::SpawnCallbacks;
 use crate::greenlet::raw::{self, Born, Header, Spec};
 use crate::io::SourceTable;
+use crate::lock::Lock;
 use crate::monitor;
 use crate::signal::Watches;
 use crate::stack::{StackPool, overflow};
+use crate::wait::WaitList;
+use crate::watcher::{Asyncs, WatchedFds};
 use ready::ReadyQueue;
 use timers::TimerHeap;
-use turn::POLL_INTERVAL;
 
 /// The scheduler of one thread.
 ///
@@ -129,6 +138,19 @@ pub struct Hub {
     pub(crate) signals: Watches,
     /// What makes this a hub for tests; see `simulate`.
     simulation: OnceCell<Box<Simulation>>,
+    /// Descriptors of `watcher::Io`.
+    pub(crate) watched_fds: WatchedFds,
+    /// Those of `watcher::Async`.
+    pub(crate) asyncs: Asyncs,
+    error_handler: RefCell<Option<errors::ErrorHandler>>,
+    idlers: quiet::Idlers,
+    joining: Cell<quiet::Joining>,
+    /// Watchers that count, and sleeps without an end; see `quiet::Counted`.
+    counted: Cell<usize>,
+    /// How many of the timers keep nothing alive.
+    uncounted_timers: Cell<usize>,
+    /// That nobody will ever come was reported, where it could not be raised.
+    stuck_reported: Cell<bool>,
     pub(crate) config: Config,
 }
 
@@ -251,7 +273,11 @@ impl Hub {
     #[cold]
     #[track_caller]
     fn create_default<'a>() -> &'a Hub {
-        match Hub::create(Config::default()) {
+        let config = match Config::from_env() {
+            Ok(config) => config,
+            Err(error) => panic!("cannot make a hub for this thread: {error}"),
+        };
+        match Hub::create(config) {
             Ok(hub) => hub,
             Err(error) => panic!("cannot make a hub for this thread: {error}"),
         }
@@ -268,7 +294,7 @@ impl Hub {
         overflow::install(panics::describe_current);
         overflow::prepare_thread();
         panics::install_hook();
-        let shared = HubRef::new(HubShared::new(config.stack_size)?);
+        let shared = HubRef::new(HubShared::new(&config)?);
         let main = raw::allocate_main(spec(shared.clone(), Location::caller(), Born::at(Nanos::now())));
         let hub = Box::new(Hub {
             shared,
@@ -276,8 +302,8 @@ impl Hub {
             current: Cell::new(Some(main)),
             main,
             ready: ReadyQueue::new(),
-            budget: Cell::new(POLL_INTERVAL),
-            interval: Cell::new(POLL_INTERVAL),
+            budget: Cell::new(config.poll_interval),
+            interval: Cell::new(config.poll_interval),
             last_poll: Cell::new(Nanos::now()),
             timers: RefCell::new(TimerHeap::new()),
             sources: SourceTable::default(),
@@ -301,6 +327,14 @@ impl Hub {
             panic_places: RefCell::new(Vec::new()),
             signals: Watches::default(),
             simulation: OnceCell::new(),
+            watched_fds: WatchedFds::default(),
+            asyncs: Asyncs::default(),
+            error_handler: RefCell::new(None),
+            idlers: Lock::new(WaitList::new()),
+            joining: Cell::new(quiet::Joining::No),
+            counted: Cell::new(0),
+            uncounted_timers: Cell::new(0),
+            stuck_reported: Cell::new(false),
             config,
         });
         let hub: *const Hub = Box::into_raw(hub);

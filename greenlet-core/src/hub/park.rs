@@ -148,6 +148,10 @@ impl<'a> WakeTimer<'a> {
         WakeTimer { hub, key }
     }
 
+    pub(crate) fn never_fires(&self) -> bool {
+        self.key.is_none()
+    }
+
     pub(crate) fn fired(&self) -> bool {
         self.key.is_some_and(|key| !self.hub.timers.borrow().contains(key))
     }

@@ -8,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::Config;
 use super::Hub;
 use super::inbox::{Closed, Inbox, Link, LinkKind, Pushed, Taken};
-use super::poller::Poller;
+use super::poller::{Poller, replace_fd};
 use super::vitals::Vitals;
 use crate::greenlet::raw::Header;
 use crate::signal::Slot;
@@ -21,7 +22,7 @@ pub(crate) struct HubShared {
     pub(crate) id: u64,
     name: OnceLock<String>,
     inbox: Inbox,
-    /// An eventfd, registered edge-triggered and never read: each write is an edge.
+    /// An eventfd: each write ends a sleep of the hub.
     doorbell: OwnedFd,
     pub(crate) poller: Poller,
     /// The default of its greenlets.
@@ -52,9 +53,10 @@ pub(crate) enum Arrival {
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl HubShared {
-    pub(crate) fn new(stack_size: StackSize) -> std::io::Result<HubShared> {
+    pub(crate) fn new(config: &Config) -> std::io::Result<HubShared> {
         let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let poller = Poller::new(doorbell.as_fd())?;
+        let poller = Poller::new(config.poller, doorbell.as_fd())?;
+        let stack_size = config.stack_size;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let vitals = Vitals::new();
         Ok(HubShared {
@@ -155,6 +157,13 @@ impl HubShared {
 
     fn write_doorbell(&self) -> rustix::io::Result<usize> {
         rustix::io::write(&self.doorbell, &1u64.to_ne_bytes())
+    }
+
+    /// In a forked child: a doorbell and a poller of its own, under the old numbers.
+    pub(super) fn reopen(&self) -> std::io::Result<()> {
+        let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        replace_fd(self.doorbell.as_fd(), doorbell.as_fd())?;
+        self.poller.reopen(self.doorbell.as_fd())
     }
 
     fn ring(&self) {

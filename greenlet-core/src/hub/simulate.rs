@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::turn::{Idle, POLL_INTERVAL};
+use super::turn::Idle;
 use super::{Config, Hub, Nanos, unwindings};
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::{Header, Phase};
@@ -480,7 +480,9 @@ impl Hub {
         self.interval.set(1);
         self.take_arrivals();
         let idle = matches!(idle, Idle::Sleep);
-        if !self.sources.is_empty() && (idle || simulation.turns().is_multiple_of(u64::from(POLL_INTERVAL))) {
+        if !self.sources.is_empty()
+            && (idle || simulation.turns().is_multiple_of(u64::from(self.config.poll_interval)))
+        {
             self.poll(Some(Duration::ZERO));
         }
         simulation.disturb(self);
@@ -512,7 +514,7 @@ impl Hub {
                 simulation.now.set(deadline.max(simulation.now.get()));
                 self.fire_timers(simulation.now.get());
             }
-            None if self.sources.has_waiters() => self.wait_for_outside(),
+            None if self.sources.anybody_waits() => self.wait_for_outside(),
             None => simulation.fail(self, self.describe_deadlock(simulation)),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::{Config, Hub, HubHandle};
+use super::{Config, ConfigError, Hub, HubHandle};
 use crate::async_result::AsyncResult;
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::Header;
@@ -17,7 +17,7 @@ impl Hub {
     /// A new thread with a hub: greenlets are sent to it with [`HubHandle::spawn`].
     #[must_use = "the thread starts with `start`"]
     pub fn thread(name: impl Into<String>) -> HubBuilder {
-        HubBuilder { name: name.into(), config: Config::default() }
+        HubBuilder { name: name.into(), config: Config::from_env() }
     }
 }
 
@@ -25,30 +25,31 @@ impl Hub {
 #[derive(Clone, Debug)]
 pub struct HubBuilder {
     name: String,
-    config: Config,
+    config: Result<Config, ConfigError>,
 }
 
 impl HubBuilder {
-    /// All settings at once.
+    /// All settings at once. Without them, the thread takes those of the environment ([`Config::from_env`]).
     pub fn config(mut self, config: Config) -> HubBuilder {
-        self.config = config;
+        self.config = Ok(config);
         self
     }
 
     /// The stack of its greenlets.
     pub fn stack_size(mut self, size: StackSize) -> HubBuilder {
-        self.config = self.config.stack_size(size);
+        self.config = self.config.map(|config| config.stack_size(size));
         self
     }
 
     /// Starts the thread; its hub is ready when this returns.
     ///
     /// # Errors
-    /// What the system refused: a thread, or descriptors for the hub.
+    /// What the system refused: a thread, or descriptors for the hub; `InvalidInput` with a [`ConfigError`] inside.
     pub fn start(self) -> io::Result<HubThread> {
         let stop = Arc::new(AsyncResult::new());
         let (tell, told) = mpsc::sync_channel(1);
         let HubBuilder { name, config } = self;
+        let config = config.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let thread = std::thread::Builder::new().name(name.clone()).spawn({
             let stop = stop.clone();
             move || {

@@ -48,12 +48,13 @@ impl<T> TimerHeap<T> {
         TimerHeap { heap: Vec::new(), slots: Vec::new(), free: Vec::new(), sequence: 0 }
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Nanos> {
-        self.heap.first().map(|entry| entry.deadline)
-    }
-
+    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Nanos> {
+        self.heap.first().map(|entry| entry.deadline)
     }
 
     pub(crate) fn insert(&mut self, deadline: Nanos, value: T) -> TimerKey {

@@ -7,17 +7,14 @@ use std::time::Duration;
 
 use super::ready::Entry;
 use super::shared::Arrival;
-use super::{Callback, Hub, Nanos, TimerAction, Worker, drain};
+use super::{Callback, ErrorContext, Hub, Nanos, Readiness, TimerAction, Worker, drain};
 use crate::failure::{GreenletError, attempt};
 use crate::greenlet::raw::{Header, Phase};
 use crate::raise::Raised;
 use crate::report;
 use crate::stack::{StackError, StackSize, StackSlot};
+use crate::watcher::WatchedFds;
 
-/// The loop looks at I/O, timers and other threads' messages after at most so many entries of the ready queue.
-pub(super) const POLL_INTERVAL: u32 = 61;
-/// ... or sooner, when so many entries took longer than this many nanoseconds.
-const POLL_PERIOD: u64 = 100_000;
 /// Idle workers kept with their stacks set up. More are taken apart, and their stacks go to the pool.
 const IDLE_WORKERS: usize = 256;
 
@@ -205,8 +202,13 @@ impl Hub {
 
     pub(super) fn call(&self, callback: Callback) {
         self.shared.vitals.callbacks.add(1);
-        if let Err(GreenletError::Failed(failure)) = attempt(|| callback(self)) {
-            report::error(format_args!("a callback of the loop failed: {failure}"));
+        self.contain(|| ErrorContext::Callback, || callback(self));
+    }
+
+    /// Runs code of the user's in the loop. What fails goes to the error handler.
+    pub(crate) fn contain(&self, context: impl FnOnce() -> ErrorContext, f: impl FnOnce()) {
+        if let Err(GreenletError::Failed(failure)) = attempt(f) {
+            self.handle_error(&context(), &failure);
             report::contain(|| drop(failure));
         }
     }
@@ -219,24 +221,24 @@ impl Hub {
         }
         self.take_arrivals();
         let next = self.timers.borrow().next_deadline();
-        let may_sleep = matches!(idle, Idle::Sleep) && self.ready.is_empty();
+        let may_sleep = matches!(idle, Idle::Sleep) && self.ready.is_empty() && !self.end_join();
+        let idlers = may_sleep && self.has_idlers();
         if may_sleep {
-            let timeout = next.map(|deadline| deadline.since(Nanos::now()));
-            if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            if idlers || next.is_some_and(|deadline| deadline <= Nanos::now()) {
                 self.poll(Some(Duration::ZERO));
-            } else if self.shared.prepare_sleep() {
-                self.publish();
-                let before = Nanos::now();
-                self.poll(timeout);
-                self.shared.vitals.slept(before, Nanos::now());
+            } else {
+                self.sleep(next);
             }
             self.take_arrivals();
-        } else if !self.sources.is_empty() {
+        } else if !self.sources.is_empty() || !self.watched_fds.is_empty() {
             self.poll(Some(Duration::ZERO));
         }
         let now = Nanos::now();
         if next.is_some() {
             self.fire_timers(now);
+        }
+        if idlers && self.ready.is_empty() {
+            self.wake_idler();
         }
         self.plan_next_turn(now, may_sleep);
         self.publish();
@@ -254,15 +256,17 @@ impl Hub {
         vitals.mapped_bytes.set(stacks.mapped_bytes() as u64);
     }
 
-    /// Sets how many entries may run until the next turn: `POLL_INTERVAL`, or as many as fit into `POLL_PERIOD` at
+    /// Sets how many entries may run until the next turn: `poll_interval`, or as many as fit into `poll_period` at
     /// the pace of the last ones.
     fn plan_next_turn(&self, now: Nanos, slept: bool) {
+        let most = self.config.poll_interval;
+        let period = u64::try_from(self.config.poll_period.as_nanos()).unwrap_or(u64::MAX);
         let elapsed = now.0.saturating_sub(self.last_poll.get().0).max(1);
         let used = u64::from(self.interval.get() - self.budget.get());
         let interval = if slept || used == 0 {
-            POLL_INTERVAL
+            most
         } else {
-            (used * POLL_PERIOD / elapsed).clamp(1, u64::from(POLL_INTERVAL)) as u32
+            (used.saturating_mul(period) / elapsed).clamp(1, u64::from(most)) as u32
         };
         self.interval.set(interval);
         self.budget.set(interval);
@@ -271,7 +275,14 @@ impl Hub {
 
     pub(super) fn poll(&self, timeout: Option<Duration>) {
         self.shared.vitals.polls.add(1);
-        if let Err(error) = self.shared.poller.wait(timeout, |ready| self.sources.dispatch(ready)) {
+        let report = |ready: Readiness| {
+            if WatchedFds::has(ready.token) {
+                self.watched_fds.dispatch(self, ready);
+            } else {
+                self.sources.dispatch(ready);
+            }
+        };
+        if let Err(error) = self.shared.poller.wait(timeout, report) {
             // Nothing that a program does to its own descriptors gets here; without a poller there is no loop.
             panic!("the poller of hub {} failed: {error}", self.shared.id);
         }

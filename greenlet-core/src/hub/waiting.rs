@@ -36,6 +36,18 @@ impl Waiting {
 }
 
 impl Hub {
+    /// What a greenlet of this hub that has not ended waits for, if it waits.
+    pub(super) fn waiting_of(&self, header: NonNull<Header>) -> Option<Wait> {
+        // SAFETY: the caller has a count, or the hub does.
+        let local = unsafe { &header.as_ref().local };
+        match local.worker.get() {
+            // SAFETY: a greenlet has its worker until it has ended.
+            Some(worker) => unsafe { worker.as_ref() }.waiting.get(),
+            None if local.is_main => self.main_waiting.get(),
+            None => None,
+        }
+    }
+
     /// Notes what the running greenlet is going to wait for: the operation, like `Queue::get`, and the address of the object
     /// (0 if there is none). To be called before each `park`: the last note counts.
     #[inline(always)]

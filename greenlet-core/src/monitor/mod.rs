@@ -192,7 +192,6 @@ pub(crate) fn hub_ends(hub: &HubShared) {
 
 /// In a forked child, on the only thread that is left: forgets the hubs of the others, and starts the monitor anew if the
 /// parent had started it.
-#[cfg_attr(not(test), expect(dead_code, reason = "the hook for forks"))]
 pub(crate) fn restart_after_fork() -> io::Result<()> {
     if let Some(hub) = Hub::try_current() {
         hub.shared.vitals.belongs_to_this_thread();

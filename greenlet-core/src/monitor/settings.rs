@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{capture, thread};
+use crate::hub::Config;
 
 /// How the monitor watches this process; [`start`](Settings::start) begins it.
 ///
@@ -34,11 +35,12 @@ const MAX_BLOCKING: Duration = Duration::from_millis(100);
 pub(super) const LEAST_BLOCKING: Duration = Duration::from_millis(2);
 
 impl Default for Settings {
-    /// 100 ms, or as many seconds as `GREENLET_MAX_BLOCKING_TIME` says; `SIGURG`; reports through `tracing`; no limit of
-    /// memory.
+    /// 100 ms, or what `GREENLET_MAX_BLOCKING_TIME` says; `SIGURG`; reports through `tracing`; no limit of memory.
     fn default() -> Settings {
+        // A hub that takes its settings from there says what is wrong with them.
+        let environment = Config::from_env().ok();
         Settings {
-            max_blocking: Some(max_blocking_of(std::env::var("GREENLET_MAX_BLOCKING_TIME").ok().as_deref())),
+            max_blocking: Some(environment.and_then(|config| config.max_blocking).unwrap_or(MAX_BLOCKING)),
             signal: Some(libc::SIGURG),
             reports: true,
             max_memory: None,
@@ -47,23 +49,9 @@ impl Default for Settings {
     }
 }
 
-/// Seconds, like `0.1`.
-fn max_blocking_of(text: Option<&str>) -> Duration {
-    let Some(text) = text else { return MAX_BLOCKING };
-    let seconds = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.filter(|time| !time.is_zero()).unwrap_or_else(|| {
-        tracing::warn!(target: "greenlet", "GREENLET_MAX_BLOCKING_TIME={text:?} is no number of seconds above zero");
-        MAX_BLOCKING
-    })
-}
-
 /// Whether the environment asks for the monitor.
 pub(super) fn wanted_by_environment() -> bool {
-    std::env::var("GREENLET_MONITOR").is_ok_and(|text| is_yes(&text))
-}
-
-fn is_yes(text: &str) -> bool {
-    ["1", "on", "yes", "true"].iter().any(|yes| text.trim().eq_ignore_ascii_case(yes))
+    Config::from_env().is_ok_and(|config| config.monitored)
 }
 
 impl Settings {
@@ -124,26 +112,5 @@ impl Settings {
             capture::install(signal)?;
         }
         thread::start(self)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_environment_is_read_as_seconds() {
-        assert_eq!(max_blocking_of(None), MAX_BLOCKING);
-        assert_eq!(max_blocking_of(Some("0.25")), Duration::from_millis(250));
-        assert_eq!(max_blocking_of(Some(" 2 ")), Duration::from_secs(2));
-        for nonsense in ["0", "-1", "NaN", "inf", "soon", ""] {
-            assert_eq!(max_blocking_of(Some(nonsense)), MAX_BLOCKING, "{nonsense:?}");
-        }
-    }
-
-    #[test]
-    fn yes_has_several_spellings() {
-        assert!(["1", "ON", "yes", " true "].into_iter().all(is_yes));
-        assert!(!["0", "off", "no", "false", "", "2"].into_iter().any(is_yes));
     }
 }

@@ -12,7 +12,7 @@ use super::process::{Process, lock, process};
 use super::settings::LEAST_BLOCKING;
 use super::watch::{Mind, Verdict, Watch};
 use super::{Backtrace, Blocked, Notice, Settings, ThreadState, capture, dump};
-use crate::hub::{HubHandle, HubRef};
+use crate::hub::{HubHandle, HubRef, SILENT_THREADS};
 use crate::report;
 
 /// The monitor never looks more often than that at anything but hubs.
@@ -56,7 +56,12 @@ impl Control {
             orders.number += 1;
             let number = orders.number;
             let monitor = std::thread::Builder::new().name("greenlet-monitor".into());
-            orders.thread = Some(monitor.spawn(move || watch(process(), number))?);
+            let watch = move || {
+                SILENT_THREADS.fetch_add(1, Relaxed);
+                watch(process(), number);
+                SILENT_THREADS.fetch_sub(1, Relaxed);
+            };
+            orders.thread = Some(monitor.spawn(watch)?);
         }
         drop(orders);
         self.news.notify_all();

@@ -21,14 +21,12 @@ use super::task::{Completion, Outcome, Task, TaskError, Told};
 use crate::event::Event;
 use crate::failure::{GreenletError, attempt};
 use crate::greenlet::Greenlet;
-use crate::hub::Hub;
+use crate::hub::{Config, Hub};
 use crate::raise::raise;
 use crate::report;
 use crate::sim;
 use crate::sync::Semaphore;
 
-/// The most threads of [`ThreadPool::global`].
-const GLOBAL_THREADS: usize = 10;
 /// Until an idle thread ends, unless told otherwise.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -177,13 +175,26 @@ impl ThreadPool {
         self
     }
 
-    /// The pool of the process, of at most 10 threads: gevent's `hub.threadpool`, shared by all hubs. It is never dropped.
+    /// The pool of the process: gevent's `hub.threadpool`, shared by all hubs. It is never dropped.
+    ///
+    /// It has at most 10 threads, unless the settings of the hub that uses it first (the environment, on a thread without a
+    /// hub) say otherwise: see [`Config::threadpool_size`] and [`Config::threadpool_idle`].
+    ///
+    /// # Panics
+    /// As the making of a hub does, when the environment has bad settings.
     pub fn global() -> &'static ThreadPool {
         // SAFETY: what is there was leaked below, and is never freed.
         if let Some(pool) = unsafe { GLOBAL.load(Ordering::Acquire).as_ref() } {
             return pool;
         }
-        let fresh: &'static ThreadPool = Box::leak(Box::new(ThreadPool::new(GLOBAL_THREADS)));
+        let config = match Hub::try_current() {
+            Some(hub) => Ok(hub.config.clone()),
+            None => Config::from_env(),
+        };
+        let config = config.unwrap_or_else(|error| panic!("cannot make the process's thread pool: {error}"));
+        let fresh = ThreadPool::new(config.threadpool_size);
+        fresh.set_idle_timeout(config.threadpool_idle);
+        let fresh: &'static ThreadPool = Box::leak(Box::new(fresh));
         let leaked = ptr::from_ref(fresh).cast_mut();
         match GLOBAL.compare_exchange(ptr::null_mut(), leaked, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
@@ -195,7 +206,6 @@ impl ThreadPool {
 
     /// In the child of a fork, where the threads of the parent's pool are not: the next [`global`](ThreadPool::global) makes a
     /// new one. The old one is left to itself: its mutex may be held by a thread that is not there.
-    #[allow(dead_code)] // for whoever re-creates hubs after a fork
     pub(crate) fn forget_global() {
         GLOBAL.store(ptr::null_mut(), Ordering::Release);
     }

@@ -221,6 +221,8 @@ impl ShutdownOn {
                     if let Some(shutdown) = program.asked() {
                         Raised::new(shutdown).reraise();
                     }
+                    // One of the signals may come at any time.
+                    let _counted = Hub::try_current().map(Hub::counted);
                     f()
                 },
             );

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::delivery::Watch;
 use super::{SignalError, describe};
 use crate::event::Event;
-use crate::hub::{Deadline, Nanos};
+use crate::hub::{Deadline, Hub, Nanos};
 
 /// Signals to be waited for, kept from the moment this was made until it is dropped.
 ///
@@ -84,6 +84,8 @@ impl Signals {
                 return Some(signal);
             }
             self.arrived.news.clear();
+            // A signal may come at any time.
+            let _counted = Hub::try_current().map(Hub::counted);
             match deadline.fix() {
                 None => self.arrived.news.wait(),
                 Some(deadline) => {

@@ -14,7 +14,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use super::guard::{Guards, MapBudget, page_size};
 use super::*;
 
-const CHILD: &str = "GREENLET_STACK_TEST_CHILD";
+const CHILD: &str = "GREENLET_TEST_STACK_CHILD";
 const FINISHED: i32 = 77;
 
 /// Runs `body` in a process of its own: the test binary again, told to run only the test of this path, which

@@ -200,9 +200,15 @@ const CHILD: &str = "GREENLET_TEST_CHILD";
 
 /// Runs the test of that name in a process of its own, where `is_child` says so.
 pub fn run_child(test: &str) -> Output {
+    run_child_with(test, &[])
+}
+
+/// As `run_child`, with more in its environment.
+pub fn run_child_with(test: &str, environment: &[(&str, &str)]) -> Output {
     Command::new(std::env::current_exe().expect("a test has an executable"))
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
+        .envs(environment.iter().copied())
         .env("RUST_BACKTRACE", "0")
         .output()
         .expect("the test's executable can be started again")

@@ -1,4 +1,4 @@
-//! The kernel's readiness: epoll, edge-triggered. The only file that knows which mechanism it is.
+//! epoll, edge-triggered.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -7,12 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
 
-/// Names a registration; comes back with its events. A stale one matches nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Token {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
+use super::{Readiness, Token, replace_fd};
 
 const DOORBELL: u64 = u64::MAX;
 
@@ -26,17 +21,6 @@ impl Token {
     }
 }
 
-/// What became of a descriptor.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Readiness {
-    pub(crate) token: Token,
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// A short read does not tell that there is no more: the peer is done, the socket failed, or there is urgent data, at
-    /// whose mark reads stop.
-    pub(crate) irregular: bool,
-}
-
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: OwnedFd,
@@ -45,17 +29,23 @@ pub(crate) struct Poller {
 /// How many events one call fetches.
 const BATCH: usize = 256;
 
+fn open(doorbell: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let data = epoll::EventData::new_u64(DOORBELL);
+    epoll::add(&epoll, doorbell, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+    Ok(epoll)
+}
+
 impl Poller {
-    /// With `doorbell`, whose writes end a wait.
-    pub(crate) fn new(doorbell: BorrowedFd<'_>) -> io::Result<Poller> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64(DOORBELL);
-        epoll::add(&epoll, doorbell, data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
-        Ok(Poller { epoll })
+    pub(super) fn new(doorbell: BorrowedFd<'_>) -> io::Result<Poller> {
+        Ok(Poller { epoll: open(doorbell)? })
     }
 
-    /// Watches both directions of a descriptor until it is removed. If it is ready already, that is an event.
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+    pub(super) fn reopen(&self, doorbell: BorrowedFd<'_>) -> io::Result<()> {
+        replace_fd(self.epoll.as_fd(), open(doorbell)?.as_fd())
+    }
+
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
         let flags = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
@@ -64,12 +54,11 @@ impl Poller {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.pack()), flags)?)
     }
 
-    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    pub(super) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, fd)?)
     }
 
-    /// Waits until something is ready, the doorbell rings, or the time is over (`None`: for ever), and reports.
-    pub(crate) fn wait(
+    pub(super) fn wait(
         &self,
         timeout: Option<Duration>,
         mut report: impl FnMut(Readiness),
