@@ -105,7 +105,7 @@
 //! - [`Order`] says which promises of order hold. By default only the greenlets that become ready together are mixed;
 //!   [`yield_now`](crate::yield_now), wait lists, links and raises keep their word.
 //! - A greenlet that panics fails the simulation, since in a test that is what one wants to know: [`Sim::allow_panics`].
-//! - It is slower: some hundred nanoseconds for a switch. An ordinary hub does not pay for any of this.
+//! - It is slower: some ten times for a switch, and 30 us for a simulation that does nothing. An ordinary hub pays for none of this.
 
 mod replay;
 mod runner;
