@@ -428,6 +428,7 @@ fn a_deadlock_fails_at_once_and_lists_who_waits() {
     });
     assert!(text.contains("deadlocked at 3s"), "{text}");
     assert!(text.contains("main") && text.contains("philosopher") && text.contains("tests/sim.rs"), "{text}");
+    assert_eq!(text.matches("waits: Event").count(), 2, "{text}");
     assert_eq!(dropped.load(Ordering::SeqCst), 1, "main is unwound");
 }
 

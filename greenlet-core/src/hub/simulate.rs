@@ -491,6 +491,7 @@ impl Hub {
             self.pass_time(simulation);
         }
         self.last_poll.set(simulation.now.get());
+        self.publish();
         simulation.choose(self);
         simulation.count_turn(self);
     }
@@ -536,7 +537,14 @@ impl Hub {
         let live = self.live.borrow();
         for header in std::iter::once(&self.main).chain(live.iter()) {
             // SAFETY: live greenlets are held by the hub, and so is main.
-            let _ = write!(text, "\n    {}", Description(unsafe { header.as_ref() }));
+            let greenlet = unsafe { header.as_ref() };
+            let waiting = match greenlet.local.worker.get() {
+                // SAFETY: a greenlet has its worker until it has ended.
+                Some(worker) => unsafe { worker.as_ref() }.waiting.get(),
+                None => self.main_waiting.get(),
+            };
+            let kind = waiting.map_or("something", |wait| wait.kind);
+            let _ = write!(text, "\n    {}, waits: {kind}", Description(greenlet));
         }
         text
     }

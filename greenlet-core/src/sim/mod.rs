@@ -8,7 +8,7 @@
 //! - **the order comes from the seed.** Which of those who are ready runs next is drawn ([`Order`]), so a thousand seeds are a
 //!   thousand schedules, and one seed is always the same one;
 //! - **waiting for nothing fails.** If nobody is ready and no timer is set, the simulation fails at once with a list of who
-//!   waits. So a wake-up that was lost is a failed test and not one that hangs;
+//!   waits, and for what. So a wake-up that was lost is a failed test and not one that hangs;
 //! - **faults can be injected**: kills, timeouts and errors at suspension points, wake-ups for nothing, delays.
 //!
 //! # Testing one's own code
@@ -95,6 +95,7 @@
 //! - **Sockets.** The system is asked before time moves, and answers at once if both ends are in the simulation. Time does not
 //!   wait for a peer that is elsewhere, unless [`outside`] says so. If no timer is set and somebody waits for a descriptor,
 //!   that is not a deadlock: the simulation waits in real time.
+//! - **Signals.** Whoever waits for one needs [`outside`], as for a thread.
 //! - What threads and peers do has an order of its own: no seed repeats it.
 //! - Code that computes, or blocks its thread, takes no virtual time, but see [`Sim::delay_rate`].
 //! - A panic hook runs in real time.
@@ -104,7 +105,7 @@
 //! - [`Order`] says which promises of order hold. By default only the greenlets that become ready together are mixed;
 //!   [`yield_now`](crate::yield_now), wait lists, links and raises keep their word.
 //! - A greenlet that panics fails the simulation, since in a test that is what one wants to know: [`Sim::allow_panics`].
-//! - It is slower: some hundred nanoseconds for a switch. An ordinary hub does not pay for any of this.
+//! - It is slower: some ten times for a switch, and 30 us for a simulation that does nothing. An ordinary hub pays for none of this.
 
 mod replay;
 mod runner;
