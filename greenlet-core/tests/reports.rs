@@ -219,5 +219,5 @@ fn what_is_raised_in_main_and_not_caught_is_reported_by_run() {
         assert!(unwound.is_err());
     });
     assert_eq!(reports.len(), 1, "{reports:?}");
-    assert!(reports[0].text.contains("the main greenlet"), "{reports:?}");
+    assert!(reports[0].text.contains("greenlet=main"), "{reports:?}");
 }

@@ -147,6 +147,7 @@ fn a_callback_that_panics_leaves_the_others_alone() {
 /// Every call that may block.
 #[test]
 fn what_blocks_in_a_callback_panics_there() {
+    thread_local!(static SLEEPER: RefCell<Option<greenlet_core::Greenlet<()>>> = const { RefCell::new(None) });
     let calls: Vec<(&str, Box<dyn FnOnce()>)> = vec![
         ("sleep", Box::new(|| sleep(SHORT))),
         ("sleep for ever", Box::new(|| sleep(FOREVER))),
@@ -156,7 +157,7 @@ fn what_blocks_in_a_callback_panics_there() {
         ("join_timeout", Box::new(|| _ = spawn(|| sleep(SHORT)).join_timeout(SHORT))),
         ("get", Box::new(|| _ = spawn(|| sleep(SHORT)).get())),
         ("joinall", Box::new(|| joinall([spawn(|| sleep(SHORT))]))),
-        ("kill that waits", Box::new(|| _ = spawn(|| sleep(SHORT)).kill())),
+        ("kill that waits", Box::new(|| SLEEPER.with_borrow(|sleeper| sleeper.as_ref().unwrap().kill()))),
         ("Hub::join", Box::new(Hub::join)),
         ("Event", Box::new(|| Event::new().wait())),
         ("Event, for a time", Box::new(|| _ = Event::new().wait_timeout(SHORT))),
@@ -252,6 +253,8 @@ fn what_blocks_in_a_callback_panics_there() {
     run(|| {
         let _watchdog = Watchdog::start("what blocks in a callback");
         let failures = failures();
+        SLEEPER.set(Some(spawn(|| sleep(FOREVER))));
+        yield_now();
         for (what, call) in calls {
             failures.borrow_mut().clear();
             let after = Rc::new(Cell::new(false));
@@ -580,18 +583,18 @@ fn watchers_left_to_the_end_of_their_thread_are_dropped_there() {
     std::thread::spawn(move || {
         run(|| {
             let (ours, theirs) = UnixStream::pair().unwrap();
-            let token = || tokens.token();
-            let (a, b, c) = (token(), token(), token());
-            std::mem::forget(Timer::once(Duration::from_secs(3600), move || drop(a)));
-            std::mem::forget(Async::new(move || {
-                let _ = &b;
-            }));
-            std::mem::forget(
-                Io::new(&ours, Direction::Read, move || {
-                    let _ = &c;
-                })
-                .unwrap(),
-            );
+            thread_local!(static LEFT: RefCell<Vec<Any>> = const { RefCell::new(Vec::new()) });
+            let callback = || {
+                let token = tokens.token();
+                move || {
+                    let _token = &token;
+                }
+            };
+            LEFT.with_borrow_mut(|left| {
+                left.push(Any::Timer(Timer::once(Duration::from_secs(3600), callback())));
+                left.push(Any::Async(Async::new(callback())));
+                left.push(Any::Io(Io::new(&ours, Direction::Read, callback()).unwrap()));
+            });
             drop(theirs);
             sleep(SHORT);
         });
