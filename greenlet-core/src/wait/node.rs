@@ -81,6 +81,11 @@ impl<P> Node<P> {
 
     #[inline]
     pub(crate) fn into_payload(self) -> P {
+        // Said in this way, the common case is one comparison, and the rest is out of the way.
+        match self.waiter.into_inner() {
+            Waiter::Greenlet(_) => {}
+            other => drop_waiter(other),
+        }
         self.payload.into_inner()
     }
 
@@ -120,6 +125,12 @@ impl<P> Node<P> {
         // SAFETY: passed on.
         unsafe { std::mem::replace(&mut *self.waiter.get(), waiter) }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_waiter(waiter: Waiter) {
+    drop(waiter);
 }
 
 /// Whether a node in a list can still be given something.
@@ -215,6 +226,14 @@ impl Wakeup {
         match self {
             // SAFETY: `Here` is only made for greenlets that wait on this thread, and used before anything else runs.
             Wakeup::Here(header) => unsafe { hub::schedule_here(header) },
+            other => other.wake_other(),
+        }
+    }
+
+    #[inline(never)]
+    fn wake_other(self) {
+        match self {
+            Wakeup::Here(_) => {}
             Wakeup::Elsewhere(greenlet) => greenlet.wake_from_elsewhere(),
             Wakeup::Thread(thread) => thread.unpark(),
             Wakeup::Task(waker) => wake_task(waker),
