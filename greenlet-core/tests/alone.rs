@@ -316,7 +316,7 @@ fn greenlets_go_on_in_the_child() {
     let waiter = support::with(&event, |event: &Event| event.wait());
     let fired = Rc::new(Cell::new(0));
     let (watched, peer) = UnixStream::pair().unwrap();
-    let watcher = Io::new(&watched.try_clone().unwrap(), Direction::Read, {
+    let watcher = Io::new(watched.try_clone().unwrap(), Direction::Read, {
         let fired = fired.clone();
         move || {
             std::io::Read::read_exact(&mut &watched, &mut [0]).unwrap();

@@ -260,3 +260,24 @@ fn idle_works_without_a_hub_and_not_in_callbacks() {
         assert!(refused.get());
     });
 }
+
+// --- in a simulation -------------------------------------------------------------------------------------------------
+
+#[test]
+fn idle_and_join_work_in_virtual_time() {
+    greenlet_core::sim::run(1, || {
+        let busy = spawn(|| (0..50).for_each(|_| yield_now()));
+        idle();
+        assert!(busy.ready());
+        let later = spawn_later(Duration::from_secs(3600), || sleep(Duration::from_secs(3600)));
+        assert!(!Hub::join_timeout(Duration::from_secs(3700)));
+        Hub::join();
+        assert!(later.ready());
+        let event = Rc::new(Event::new());
+        let stuck = with(&event, |event: &Event| event.wait());
+        Hub::join();
+        assert!(!stuck.ready(), "it can never end");
+        event.set();
+        stuck.join();
+    });
+}

@@ -144,11 +144,14 @@ fn a_callback_that_panics_leaves_the_others_alone() {
     });
 }
 
+/// A call, and what it is called.
+type Call = (&'static str, Box<dyn FnOnce()>);
+
 /// Every call that may block.
 #[test]
 fn what_blocks_in_a_callback_panics_there() {
     thread_local!(static SLEEPER: RefCell<Option<greenlet_core::Greenlet<()>>> = const { RefCell::new(None) });
-    let calls: Vec<(&str, Box<dyn FnOnce()>)> = vec![
+    let calls: Vec<Call> = vec![
         ("sleep", Box::new(|| sleep(SHORT))),
         ("sleep for ever", Box::new(|| sleep(FOREVER))),
         ("yield_now", Box::new(yield_now)),
@@ -173,7 +176,7 @@ fn what_blocks_in_a_callback_panics_there() {
         ),
         ("Channel::get", Box::new(|| _ = Channel::<u8>::new().get())),
         ("Channel::put", Box::new(|| _ = Channel::new().put(1))),
-        ("Semaphore", Box::new(|| _ = Semaphore::new(0).acquire())),
+        ("Semaphore", Box::new(|| Semaphore::new(0).acquire())),
         (
             "Mutex",
             Box::new(|| {
@@ -401,7 +404,7 @@ fn an_io_watcher_calls_while_there_is_something_and_again_later() {
     run(|| {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         let log = Log::default();
-        let watcher = Io::new(&ours.try_clone().unwrap(), Direction::Read, {
+        let watcher = Io::new(ours.try_clone().unwrap(), Direction::Read, {
             let log = log.clone();
             move || {
                 // One byte at a time: it is called again for the rest.
@@ -607,8 +610,8 @@ fn watchers_left_to_the_end_of_their_thread_are_dropped_there() {
 
 // --- children ----------------------------------------------------------------------------------------------------------
 
+#[allow(clippy::zombie_processes)] // it is collected by its pid
 fn shell(script: &str) -> u32 {
-    // It is collected by its pid.
     let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
     child.id()
 }

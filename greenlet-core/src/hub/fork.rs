@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
-use super::{Hub, Token};
+use super::{Hub, SILENT_THREADS, Token};
 use crate::monitor;
 use crate::pool::ThreadPool;
 
@@ -34,6 +35,8 @@ impl Hub {
     #[track_caller]
     pub fn reinit() -> io::Result<()> {
         ThreadPool::forget_global();
+        // None of them is there in the child.
+        SILENT_THREADS.store(0, Ordering::Relaxed);
         let Some(hub) = Hub::try_current() else { return Ok(()) };
         assert!(hub.current_greenlet().is_some(), "`Hub::reinit` is not for callbacks of the loop");
         hub.shared.reopen()?;

@@ -169,6 +169,7 @@ impl Hub {
         let timer = WakeTimer::start(hub, main, &mut Deadline::At(far));
         hub.joining.set(Joining::Waiting);
         loop {
+            hub.note_wait(main, "Hub::join", 0);
             match hub.park(main) {
                 Resume::Woken if hub.joining.get() == Joining::Done => return true,
                 Resume::Woken if timer.fired() => return false,
@@ -209,12 +210,10 @@ impl Hub {
         true
     }
 
-    /// Nothing is ready, and nothing new has come from outside.
-    pub(super) fn wake_idler(&self) {
+    /// Nothing is ready, and nothing new has come from outside. True if somebody waits for that.
+    pub(super) fn wake_idler(&self) -> bool {
         let first = self.idlers.lock().notify_first(|_| ());
-        if let Some(((), wakeup)) = first {
-            wakeup.wake();
-        }
+        first.map(|((), wakeup)| wakeup.wake()).is_some()
     }
 
     pub(super) fn has_idlers(&self) -> bool {
@@ -267,11 +266,19 @@ impl Hub {
         }
     }
 
-    /// Nobody will come. False if there is nobody to tell.
-    fn give_up(&self) -> bool {
-        if self.joining.get() == Joining::Waiting {
+    /// Main joins the hub, and the greenlets that are left can never be woken.
+    pub(super) fn end_hopeless_join(&self) -> bool {
+        let joining = self.joining.get() == Joining::Waiting;
+        if joining {
             self.joining.set(Joining::Done);
             self.schedule(self.main);
+        }
+        joining
+    }
+
+    /// Nobody will come. False if there is nobody to tell.
+    fn give_up(&self) -> bool {
+        if self.end_hopeless_join() {
             return true;
         }
         // SAFETY: main lives as long as the hub.

@@ -480,14 +480,14 @@ impl Hub {
         self.interval.set(1);
         self.take_arrivals();
         let idle = matches!(idle, Idle::Sleep);
-        if !self.sources.is_empty()
+        if (!self.sources.is_empty() || !self.watched_fds.is_empty())
             && (idle || simulation.turns().is_multiple_of(u64::from(self.config.poll_interval)))
         {
             self.poll(Some(Duration::ZERO));
         }
         simulation.disturb(self);
         self.fire_timers(simulation.now.get());
-        if idle && self.ready.is_empty() {
+        if idle && self.ready.is_empty() && !self.end_join() && !self.wake_idler() {
             self.pass_time(simulation);
         }
         self.last_poll.set(simulation.now.get());
@@ -515,7 +515,8 @@ impl Hub {
                 simulation.now.set(deadline.max(simulation.now.get()));
                 self.fire_timers(simulation.now.get());
             }
-            None if self.sources.anybody_waits() => self.wait_for_outside(),
+            None if self.sources.anybody_waits() || !self.watched_fds.is_empty() => self.wait_for_outside(),
+            None if self.end_hopeless_join() => {}
             None => simulation.fail(self, self.describe_deadlock(simulation)),
         }
     }
