@@ -24,9 +24,10 @@
 //! });
 //! let answer = block_on(async {
 //!     questions.put_op(21).await?;
-//!     Ok::<u32, greenlet_core::ShutDown>(answers.get_op().await?)
-//! });
-//! # let _ = answer;
+//!     Ok::<_, Box<dyn std::error::Error>>(answers.get_op().await?)
+//! })?;
+//! assert_eq!(answer, 42);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::fmt;

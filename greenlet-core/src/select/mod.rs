@@ -108,7 +108,10 @@ macro_rules! __select {
     (@arms [$($arms:tt)*] [$($names:ident)*] default => $default:expr $(,)?) => {
         $crate::__select!(@run [$($arms)*] [Now { $default }])
     };
-    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:block $(,)? $($rest:tt)*) => {
+    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:block, $($rest:tt)*) => {
+        $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => $body)] [$($names)*] $($rest)*)
+    };
+    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:block $($rest:tt)*) => {
         $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => $body)] [$($names)*] $($rest)*)
     };
     (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:expr, $($rest:tt)*) => {
