@@ -24,7 +24,7 @@ fn arms_that_are_blocks_may_be_followed_by_commas_or_not() {
         select! {
             number = numbers.get_op() => { number.unwrap() },
             () = after(Duration::ZERO) => { 0 }
-            default => { -1 },
+            default => -1,
         }
     };
     assert_eq!(pick(), -1);

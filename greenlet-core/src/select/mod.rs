@@ -55,7 +55,7 @@ pub struct After {
     duration: Duration,
 }
 
-/// Waits for the first of several [operations](crate::select), does it, and runs its arm: the value of that arm is the value of the
+/// Waits for the first of several [operations](mod@crate::select), does it, and runs its arm: the value of that arm is the value of the
 /// whole.
 ///
 /// An arm is `pattern = operation => expression`; the pattern must match every output. With a last arm `default => expression` it never
