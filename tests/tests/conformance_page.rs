@@ -64,7 +64,9 @@ fn tests_by_file() -> BTreeMap<String, BTreeSet<String>> {
 fn cited(cell: &str) -> impl Iterator<Item = (&str, &str)> {
     let codes = cell.split('`').skip(1).step_by(2);
     let named = codes.filter_map(|code| code.split_once("::"));
-    named.filter(|(file, test)| file.starts_with(char::is_lowercase) && test.contains(['_', '*']))
+    let name =
+        |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/*".contains(c));
+    named.filter(move |(file, test)| name(file) && name(test) && test.contains(['_', '*']))
 }
 
 /// The cells of each row of the page's tables, headings among them.
