@@ -4,7 +4,7 @@
 //! run meanwhile. It takes any future that needs no particular executor. One that needs a runtime's reactor (tokio's sockets and
 //! timers) needs it still: enter that runtime's context, whose own threads then do the work.
 //!
-//! **Greenlets' things in async tasks.** Every [operation](crate::select) is a future, on any executor, in any thread: `queue.get_op().await`,
+//! **Greenlets' things in async tasks.** Every [operation](mod@crate::select) is a future, on any executor, in any thread: `queue.get_op().await`,
 //! `event.wait_op().await`, `greenlet.get_op().await`. For greenlets, events and results `.await` works on references directly. A future that is
 //! dropped gives back what it was given, so nothing is lost by a cancelled task.
 //!
@@ -13,7 +13,7 @@
 //! use std::sync::Arc;
 //!
 //! // an async task, here run by a greenlet, that talks to another greenlet
-//! let (questions, answers) = (Arc::new(Queue::unbounded()), Arc::new(Queue::unbounded()));
+//! let (questions, answers) = (Arc::new(Queue::<u32>::unbounded()), Arc::new(Queue::unbounded()));
 //! spawn({
 //!     let (questions, answers) = (questions.clone(), answers.clone());
 //!     move || {
@@ -24,9 +24,10 @@
 //! });
 //! let answer = block_on(async {
 //!     questions.put_op(21).await?;
-//!     Ok::<u32, greenlet_core::ShutDown>(answers.get_op().await?)
-//! });
-//! # let _ = answer;
+//!     Ok::<u32, Box<dyn std::error::Error>>(answers.get_op().await?)
+//! })?;
+//! assert_eq!(answer, 42);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::fmt;

@@ -39,6 +39,8 @@
 //!   (which suspend), from other hubs, and from plain threads (which park).
 //! - **Threads that use greenlets** end them first: put [`run`] around the thread's function.
 //!
+//! The [`manual`] has more: for those who come from gevent or from tokio, on kills and destructors, on threads, on what hangs.
+//!
 //! # Map
 //!
 //! | | |
@@ -76,6 +78,7 @@ mod join;
 mod link;
 mod local;
 mod lock;
+pub mod manual;
 pub mod monitor;
 pub mod pool;
 mod queue;

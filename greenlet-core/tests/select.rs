@@ -18,6 +18,21 @@ use greenlet_core::{
 use support::{FOREVER, GENEROUS, Oops, Rng, SHORT, Watchdog, no_wait, seeds, settle, with};
 
 #[test]
+fn arms_that_are_blocks_may_be_followed_by_commas_or_not() {
+    let numbers = Queue::unbounded();
+    let pick = || {
+        select! {
+            number = numbers.get_op() => { number.unwrap() },
+            () = after(Duration::ZERO) => { 0 }
+            default => -1,
+        }
+    };
+    assert_eq!(pick(), -1);
+    numbers.put(1).unwrap();
+    assert_eq!(pick(), 1);
+}
+
+#[test]
 fn the_arm_of_the_operation_that_was_done_gives_the_value() {
     let (numbers, words) = (Queue::unbounded(), Queue::unbounded());
     let pick = || {

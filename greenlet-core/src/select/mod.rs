@@ -55,7 +55,7 @@ pub struct After {
     duration: Duration,
 }
 
-/// Waits for the first of several [operations](crate::select), does it, and runs its arm: the value of that arm is the value of the
+/// Waits for the first of several [operations](mod@crate::select), does it, and runs its arm: the value of that arm is the value of the
 /// whole.
 ///
 /// An arm is `pattern = operation => expression`; the pattern must match every output. With a last arm `default => expression` it never
@@ -108,7 +108,10 @@ macro_rules! __select {
     (@arms [$($arms:tt)*] [$($names:ident)*] default => $default:expr $(,)?) => {
         $crate::__select!(@run [$($arms)*] [Now { $default }])
     };
-    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:block $(,)? $($rest:tt)*) => {
+    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:block, $($rest:tt)*) => {
+        $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => $body)] [$($names)*] $($rest)*)
+    };
+    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:block $($rest:tt)*) => {
         $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => $body)] [$($names)*] $($rest)*)
     };
     (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:expr, $($rest:tt)*) => {
