@@ -2,15 +2,19 @@
 //!
 //! Type
 //!
-//!     cargo run --release -p greenlet-examples --bin async_bridge
+//! ```text
+//! cargo run --release -p greenlet-examples --bin async_bridge
+//! ```
 //!
 //! and you will see
 //!
-//!     a greenlet waited for tokio's timer: 42
-//!     meanwhile another greenlet ran
-//!     a task of tokio got 1 + 2 + 3 from greenlets
-//!     a greenlet heard 6
-//!     too slow, and dropped: timed out after 10ms
+//! ```text
+//! a greenlet waited for tokio's timer: 42
+//! meanwhile another greenlet ran
+//! a task of tokio got 1 + 2 + 3 from greenlets
+//! a greenlet heard 6
+//! too slow, and dropped: timed out after 10ms
+//! ```
 //!
 //! Nothing blocks: while a future waits, the other greenlets of the thread run.
 

@@ -2,18 +2,22 @@
 //!
 //! Type
 //!
-//!     printf '%s\n' 'print("hello"); 6 * 7' 'print("lost"); loop {}' 'let x = ' |
-//!         cargo run --release -p greenlet-examples --bin side_effects
+//! ```text
+//! printf '%s\n' 'print("hello"); 6 * 7' 'print("lost"); loop {}' 'let x = ' |
+//!     cargo run --release -p greenlet-examples --bin side_effects
+//! ```
 //!
 //! and you will see
 //!
-//!     1 | print("hello"); 6 * 7
-//!       > hello
-//!       = 42
-//!     2 | print("lost"); loop {}
-//!       ! timed out after 500ms (1 line of its output is dropped)
-//!     3 | let x =
-//!       ! Syntax error: Script is incomplete (line 1, position 9)
+//! ```text
+//! 1 | print("hello"); 6 * 7
+//!   > hello
+//!   = 42
+//! 2 | print("lost"); loop {}
+//!   ! timed out after 500ms (1 line of its output is dropped)
+//! 3 | let x =
+//!   ! Syntax error: Script is incomplete (line 1, position 9)
+//! ```
 //!
 //! `-t SECONDS` sets the limit for each line, and a file may be named instead of the standard input. The language is Rhai
 //! (<https://rhai.rs>).
