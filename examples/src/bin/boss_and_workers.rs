@@ -2,28 +2,32 @@
 //!
 //! Type
 //!
-//!     cargo run --release -p greenlet-examples --bin boss_and_workers -- 6
+//! ```text
+//! cargo run --release -p greenlet-examples --bin boss_and_workers -- 6
+//! ```
 //!
 //! and you will see how the boss hands out what his three workers and the two places of the queue take, and waits with the sixth
 //! task in his hand until there is a place:
 //!
-//!     boss: task 1
-//!     boss: task 2
-//!     boss: task 3
-//!     boss: task 4
-//!     boss: task 5
-//!     boss: task 6
-//!     Alice: task 1
-//!     Bob: task 2
-//!     Carol: task 3
-//!     Alice: task 4
-//!     Bob: task 5
-//!     Carol: task 6
-//!     boss: that was all
-//!     Alice: quitting time
-//!     Bob: quitting time
-//!     Carol: quitting time
-//!     Alice, Bob and Carol have done 6 tasks
+//! ```text
+//! boss: task 1
+//! boss: task 2
+//! boss: task 3
+//! boss: task 4
+//! boss: task 5
+//! boss: task 6
+//! Alice: task 1
+//! Bob: task 2
+//! Carol: task 3
+//! Alice: task 4
+//! Bob: task 5
+//! Carol: task 6
+//! boss: that was all
+//! Alice: quitting time
+//! Bob: quitting time
+//! Carol: quitting time
+//! Alice, Bob and Carol have done 6 tasks
+//! ```
 //!
 //! The number may be left out: it is 10 then.
 

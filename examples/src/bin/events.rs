@@ -2,20 +2,24 @@
 //!
 //! Type
 //!
-//!     cargo run --release -p greenlet-examples --bin events
+//! ```text
+//! cargo run --release -p greenlet-examples --bin events
+//! ```
 //!
 //! and you will see
 //!
-//!     runner 1 is at the line
-//!     runner 2 is at the line
-//!     runner 3 is at the line
-//!     go!
-//!     runner 1 runs
-//!     runner 2 runs
-//!     runner 3 runs
-//!     nobody knows the winner yet
-//!     the winner is runner 2
-//!     no prize: the sponsor is gone
+//! ```text
+//! runner 1 is at the line
+//! runner 2 is at the line
+//! runner 3 is at the line
+//! go!
+//! runner 1 runs
+//! runner 2 runs
+//! runner 3 runs
+//! nobody knows the winner yet
+//! the winner is runner 2
+//! no prize: the sponsor is gone
+//! ```
 //!
 //! Waiters go on in the order in which they came.
 

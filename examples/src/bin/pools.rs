@@ -2,16 +2,20 @@
 //!
 //! Type
 //!
-//!     cargo run --release -p greenlet-examples --bin pools
+//! ```text
+//! cargo run --release -p greenlet-examples --bin pools
+//! ```
 //!
 //! and you will see
 //!
-//!     group: 3 members, then 0
-//!     pool of 2: at most 2 at once
-//!     in the order of the items: 30 10 20
-//!     as they are done: 10 20 30
-//!     one that fails does not stop the others: 1 2 failed 4
-//!     while a thread computed 6765, the greenlets went on: true
+//! ```text
+//! group: 3 members, then 0
+//! pool of 2: at most 2 at once
+//! in the order of the items: 30 10 20
+//! as they are done: 10 20 30
+//! one that fails does not stop the others: 1 2 failed 4
+//! while a thread computed 6765, the greenlets went on: true
+//! ```
 //!
 //! All but the last line are made on one thread.
 

@@ -2,15 +2,19 @@
 //!
 //! Type
 //!
-//!     cargo run --release -p greenlet-examples --bin program_shutdown
+//! ```text
+//! cargo run --release -p greenlet-examples --bin program_shutdown
+//! ```
 //!
 //! and, after a while, Ctrl-\ (or Ctrl-C, or `kill` with the number that it prints); you will see
 //!
-//!     process 4711 works; Ctrl-\ ends it
-//!     saw: nothing in hand
-//!     drill: 3 parts put away
-//!     press: 1 parts put away
-//!     shutdown by SIGQUIT: all workers have ended
+//! ```text
+//! process 4711 works; Ctrl-\ ends it
+//! saw: nothing in hand
+//! drill: 3 parts put away
+//! press: 1 parts put away
+//! shutdown by SIGQUIT: all workers have ended
+//! ```
 //!
 //! The numbers differ. The shell is told that the signal ended the program. A second Ctrl-\ while the workers still put their
 //! parts away ends it at once.

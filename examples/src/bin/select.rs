@@ -2,16 +2,20 @@
 //!
 //! Type
 //!
-//!     cargo run --release -p greenlet-examples --bin select
+//! ```text
+//! cargo run --release -p greenlet-examples --bin select
+//! ```
 //!
 //! and you will see
 //!
-//!     done: sweep
-//!     done: mop
-//!     nothing to do, having a look around
-//!     done: dust
-//!     the day is over after 3 jobs
-//!     nothing is there now
+//! ```text
+//! done: sweep
+//! done: mop
+//! nothing to do, having a look around
+//! done: dust
+//! the day is over after 3 jobs
+//! nothing is there now
+//! ```
 //!
 //! One of them is chosen and done; on the others nothing is lost.
 

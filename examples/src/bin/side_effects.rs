@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! printf '%s\n' 'print("hello"); 6 * 7' 'print("lost"); loop {}' 'let x = ' |
-//!     cargo run --release -p greenlet-examples --bin side_effects
+//! ```text
+//! cargo run --release -p greenlet-examples --bin side_effects
+//! ```
 //! ```
 //!
 //! and you will see

@@ -2,24 +2,28 @@
 //!
 //! Type
 //!
-//!     cargo run --release -p greenlet-examples --bin sync_and_async
+//! ```text
+//! cargo run --release -p greenlet-examples --bin sync_and_async
+//! ```
 //!
 //! and you will see
 //!
-//!     one after the other:
-//!         task 0 is done
-//!         task 1 is done
-//!         task 2 is done
-//!         task 3 is done
-//!         task 4 is done
-//!     took 0.15 s
-//!     at once:
-//!         task 4 is done
-//!         task 3 is done
-//!         task 2 is done
-//!         task 1 is done
-//!         task 0 is done
-//!     took 0.05 s
+//! ```text
+//! one after the other:
+//!     task 0 is done
+//!     task 1 is done
+//!     task 2 is done
+//!     task 3 is done
+//!     task 4 is done
+//! took 0.15 s
+//! at once:
+//!     task 4 is done
+//!     task 3 is done
+//!     task 2 is done
+//!     task 1 is done
+//!     task 0 is done
+//! took 0.05 s
+//! ```
 //!
 //! Task 0 has the most to wait for, so it is last when nobody waits for anybody. There is one thread in both parts.
 

@@ -2,17 +2,21 @@
 //!
 //! Type
 //!
-//!     cargo run --release -p greenlet-examples --bin timeouts
+//! ```text
+//! cargo run --release -p greenlet-examples --bin timeouts
+//! ```
 //!
 //! and you will see
 //!
-//!     in time: Ok("page")
-//!     the connection to slow.example is closed
-//!     too late: timed out after 20ms
-//!     the outer limit passes through the inner one: timed out after 20ms
-//!     an error of one's own: the budget is used up
-//!     one call: Err(Empty)
-//!     it still works: Ok(1)
+//! ```text
+//! in time: Ok("page")
+//! the connection to slow.example is closed
+//! too late: timed out after 20ms
+//! the outer limit passes through the inner one: timed out after 20ms
+//! an error of one's own: the budget is used up
+//! one call: Err(Empty)
+//! it still works: Ok(1)
+//! ```
 //!
 //! A timeout unwinds what it ends, so the connection is closed before anybody hears that it was too late.
 
