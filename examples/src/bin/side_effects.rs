@@ -4,9 +4,7 @@
 //!
 //! ```text
 //! printf '%s\n' 'print("hello"); 6 * 7' 'print("lost"); loop {}' 'let x = ' |
-//! ```text
-//! cargo run --release -p greenlet-examples --bin side_effects
-//! ```
+//!     cargo run --release -p greenlet-examples --bin side_effects
 //! ```
 //!
 //! and you will see
