@@ -148,7 +148,7 @@ fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let timeout = timeout.and_then(|timeout| {
         Some(libc::timespec {
             tv_sec: timeout.as_secs().try_into().ok()?,
-            tv_nsec: libc::c_long::from(timeout.subsec_nanos() as i32),
+            tv_nsec: timeout.subsec_nanos() as libc::c_long,
         })
     });
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
