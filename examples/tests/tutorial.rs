@@ -20,13 +20,12 @@ fn refused(program: &str, arguments: &[&str], complaint: &str) {
     assert!(output.stdout.is_empty());
 }
 
-/// The lines of the second block of the program's first comment: what one will see.
+/// The lines of the fenced block in the program's first comment that follows `you will see`.
 fn promised(source: &str) -> Vec<&str> {
-    let comment: Vec<&str> = source.lines().map_while(|line| line.strip_prefix("//!")).collect();
-    let see =
-        comment.iter().position(|line| line.contains("you will see")).expect("it says what one will see");
-    let block = comment[see..].iter().skip_while(|line| !line.starts_with("     "));
-    block.map_while(|line| line.strip_prefix("     ")).collect()
+    let comment = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let mut after = comment.skip_while(|line| !line.contains("you will see"));
+    assert!(after.any(|line| line == " ```text"), "it shows what one will see");
+    after.take_while(|line| *line != " ```").map(|line| line.strip_prefix(' ').unwrap_or(line)).collect()
 }
 
 #[test]
