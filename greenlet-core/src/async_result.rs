@@ -2,19 +2,24 @@
 
 use std::error::Error;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::failure::{Failure, GreenletError};
+use crate::greenlet::Greenlet;
 use crate::hub::Deadline;
+use crate::link::LinkId;
 use crate::lock::{Lock, LockGuard};
-use crate::raise::Raised;
+use crate::raise::{GreenletExit, Raised};
 use crate::select::Operation;
 use crate::wait::{Attempt, WaitList, wait};
 use crate::waitable::{Waitable, WhenReady, sealed::Watch};
 
 /// A value, or an error, that is set once it is known and waited for by anybody: gevent's `AsyncResult`.
 ///
-/// Setting it again replaces what was there. It works across hubs and from threads without one.
+/// Setting it again replaces what was there. It works across hubs and from threads without one. A greenlet that is
+/// [linked](Greenlet::link_result) to it sets it when it ends.
 ///
 /// ```
 /// use greenlet_core::{spawn, AsyncResult};
@@ -32,18 +37,39 @@ pub struct AsyncResult<T> {
 }
 
 struct State<T> {
-    /// Behind an `Arc`, so that cloning and dropping a `T`, which is user code, happen outside the lock.
-    outcome: Option<Result<Arc<T>, Raised>>,
+    outcome: Option<Outcome<T>>,
     waiters: WaitList<()>,
+}
+
+enum Outcome<T> {
+    /// Behind an `Arc`, so that cloning and dropping a `T`, which is user code, happen outside the lock.
+    Value(Arc<T>),
+    Failed(Failure),
+    /// Copied from a greenlet that was killed.
+    Exit,
+}
+
+impl<T> Clone for Outcome<T> {
+    fn clone(&self) -> Outcome<T> {
+        match self {
+            Outcome::Value(value) => Outcome::Value(value.clone()),
+            Outcome::Failed(failure) => Outcome::Failed(failure.clone()),
+            Outcome::Exit => Outcome::Exit,
+        }
+    }
 }
 
 /// Why [`AsyncResult::get`] has no value.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AsyncResultError {
-    /// [`AsyncResult::set_exception`] was called with this.
+    /// [`AsyncResult::set_exception`] was called with this, or the greenlet that set it failed with it. Always the
+    /// [same](Failure::is_same), however often it is asked for.
     #[error("{0}")]
-    Exception(Raised),
+    Exception(#[source] Failure),
+    /// The greenlet that set it was killed or exited. gevent has the exit as the value.
+    #[error("the greenlet was killed or exited")]
+    Exit(#[source] GreenletExit),
     /// Nothing was set in the time given.
     #[error("no result in time")]
     TimedOut,
@@ -57,15 +83,55 @@ impl<T> AsyncResult<T> {
 
     /// Sets the value and wakes everybody who waits.
     pub fn set(&self, value: T) {
-        self.settle(Ok(Arc::new(value)));
+        self.settle(Outcome::Value(Arc::new(value)));
     }
 
-    /// Sets an error, which [`get`](AsyncResult::get) returns, and wakes everybody who waits.
+    /// Sets an error, which [`get`](AsyncResult::get) returns, and wakes everybody who waits. A [`Failure`] is handed on
+    /// as the [same](Failure::is_same) failure.
     pub fn set_exception(&self, error: impl Error + Send + Sync + 'static) {
-        self.settle(Err(Raised::new(error)));
+        self.settle(Outcome::Failed(Failure::from_raised(Raised::new(error))));
     }
 
-    fn settle(&self, outcome: Result<Arc<T>, Raised>) {
+    /// Copies what a greenlet has ended with: a clone of the value, the same failure, or the exit of a killed one. gevent calls
+    /// the result with the greenlet.
+    ///
+    /// False, and nothing is set, while it has not ended. Does not suspend, unless cloning the value does.
+    ///
+    /// ```
+    /// use greenlet_core::{joinall, spawn, AsyncResult};
+    ///
+    /// let (job, answer) = (spawn(|| 42), AsyncResult::new());
+    /// assert!(!answer.set_from(&job));
+    /// joinall([&job]);
+    /// assert!(answer.set_from(&job));
+    /// assert_eq!(answer.value(), Some(42));
+    /// ```
+    pub fn set_from(&self, greenlet: &Greenlet<T>) -> bool
+    where
+        T: Clone + 'static,
+    {
+        let ready = greenlet.ready();
+        if ready {
+            self.settle(match greenlet.outcome() {
+                Ok(value) => Outcome::Value(Arc::new(value.clone())),
+                Err(GreenletError::Failed(failure)) => Outcome::Failed(failure),
+                Err(_) => Outcome::Exit,
+            });
+        }
+        ready
+    }
+
+    /// Copies what another result was set to; the two share the value. False, and nothing is set, while it is not ready.
+    pub fn copy_from(&self, other: &AsyncResult<T>) -> bool {
+        let outcome = other.state.lock().outcome.clone();
+        let ready = outcome.is_some();
+        if let Some(outcome) = outcome {
+            self.settle(outcome);
+        }
+        ready
+    }
+
+    fn settle(&self, outcome: Outcome<T>) {
         let mut state = self.state.lock();
         let replaced = state.outcome.replace(outcome);
         let wakeups = state.waiters.notify_all();
@@ -79,15 +145,15 @@ impl<T> AsyncResult<T> {
         self.state.lock().outcome.is_some()
     }
 
-    /// Whether a value was set.
+    /// Whether a value was set, or the exit of a killed greenlet, which is an ordinary end.
     pub fn successful(&self) -> bool {
-        matches!(self.state.lock().outcome, Some(Ok(_)))
+        matches!(self.state.lock().outcome, Some(Outcome::Value(_) | Outcome::Exit))
     }
 
     /// The error that was set.
-    pub fn exception(&self) -> Option<Raised> {
+    pub fn exception(&self) -> Option<Failure> {
         match &self.state.lock().outcome {
-            Some(Err(raised)) => Some(raised.clone()),
+            Some(Outcome::Failed(failure)) => Some(failure.clone()),
             _ => None,
         }
     }
@@ -113,10 +179,19 @@ impl<T> AsyncResult<T> {
 }
 
 impl<T: Clone> AsyncResult<T> {
+    /// A clone of the value, if one was set. Never suspends: with [`exception`](AsyncResult::exception), gevent's `get_nowait`.
+    pub fn value(&self) -> Option<T> {
+        let outcome = self.state.lock().outcome.clone();
+        match outcome {
+            Some(Outcome::Value(value)) => Some((*value).clone()),
+            _ => None,
+        }
+    }
+
     /// Waits for the value and clones it.
     ///
     /// # Errors
-    /// [`AsyncResultError::Exception`] if an error was set.
+    /// [`AsyncResultError::Exception`] if an error was set, [`AsyncResultError::Exit`] if it was the end of a killed greenlet.
     pub fn get(&self) -> Result<T, AsyncResultError> {
         self.get_until(Deadline::Never)
     }
@@ -139,10 +214,33 @@ impl<T: Clone> AsyncResult<T> {
         let outcome = state.outcome.clone();
         drop(state);
         match outcome {
-            Some(Ok(value)) => Ok((*value).clone()),
-            Some(Err(raised)) => Err(AsyncResultError::Exception(raised)),
+            Some(Outcome::Value(value)) => Ok((*value).clone()),
+            Some(Outcome::Failed(failure)) => Err(AsyncResultError::Exception(failure)),
+            Some(Outcome::Exit) => Err(AsyncResultError::Exit(GreenletExit)),
             None => unreachable!("what was set is replaced, never taken away"),
         }
+    }
+}
+
+impl<T: Clone + 'static> Greenlet<T> {
+    /// Sets `result` when this greenlet has ended: to a clone of its value, to the same failure, or to the exit of a killed
+    /// one. gevent's `link(result)`.
+    ///
+    /// It is a [link](Greenlet::link), and as such taken back by [`unlink`](crate::GreenletRef::unlink). For the other kinds, and for other
+    /// targets, link a closure: `greenlet.link_value(move |g| { result.set_from(g); })`, `greenlet.link(move |g| queue.put(g.clone()).unwrap())`.
+    ///
+    /// ```
+    /// use greenlet_core::{spawn, AsyncResult};
+    /// use std::rc::Rc;
+    ///
+    /// let answer = Rc::new(AsyncResult::new());
+    /// spawn(|| 6 * 7).link_result(answer.clone());
+    /// assert_eq!(answer.get().unwrap(), 42);
+    /// ```
+    pub fn link_result(&self, result: impl Deref<Target = AsyncResult<T>> + 'static) -> LinkId {
+        self.link(move |ended| {
+            result.set_from(ended);
+        })
     }
 }
 

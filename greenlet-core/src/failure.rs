@@ -36,13 +36,17 @@ impl Failure {
         !self.0.reported.swap(true, Ordering::AcqRel)
     }
 
-    /// A failure with this error, as if it had been raised.
+    /// A failure with this error, as if it had been raised. Of a `Failure`, it is the [same](Failure::is_same).
     pub fn new(error: impl Error + Send + Sync + 'static) -> Failure {
         Failure::from_raised(Raised::new(error))
     }
 
+    /// The failure of who was ended by this. One that was handed on from another greenlet is still the same.
     pub(crate) fn from_raised(raised: Raised) -> Failure {
-        Failure::of(Kind::Raised(raised))
+        match raised.downcast_ref::<Failure>() {
+            Some(failure) => failure.clone(),
+            None => Failure::of(Kind::Raised(raised)),
+        }
     }
 
     /// Fails the current greenlet with this failure: unwinds to the nearest [`attempt`], or ends it.
@@ -85,6 +89,23 @@ impl Failure {
     /// Whether it was a panic.
     pub fn is_panic(&self) -> bool {
         matches!(self.0.kind, Kind::Panic { .. })
+    }
+
+    /// Whether both are clones of the same failure. That is identity: two greenlets that failed with equal errors have
+    /// failed twice.
+    ///
+    /// ```
+    /// use greenlet_core::{spawn, AsyncResult};
+    /// use std::rc::Rc;
+    ///
+    /// let result = Rc::new(AsyncResult::<u32>::new());
+    /// let broken = spawn(|| panic!("no disk"));
+    /// broken.link_result(result.clone());
+    /// result.wait();
+    /// assert!(result.exception().unwrap().is_same(&broken.exception().unwrap()));
+    /// ```
+    pub fn is_same(&self, other: &Failure) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// What was raised, if it was not a panic.
@@ -197,13 +218,6 @@ impl End {
     }
 
     pub(crate) fn from_raised(raised: Raised) -> End {
-        if raised.is::<GreenletExit>() {
-            End::Exit
-        } else if let Some(failure) = raised.downcast_ref::<Failure>() {
-            // Handed on from another greenlet: still the same failure.
-            End::Failed(failure.clone())
-        } else {
-            End::Failed(Failure::from_raised(raised))
-        }
+        if raised.is::<GreenletExit>() { End::Exit } else { End::Failed(Failure::from_raised(raised)) }
     }
 }

@@ -62,9 +62,36 @@ where
     I: IntoIterator,
     I::Item: AsRef<GreenletRef>,
 {
-    let greenlets: Vec<_> = greenlets.into_iter().map(|greenlet| greenlet.as_ref().clone()).collect();
-    match iwait(greenlets).find_map(|greenlet| greenlet.exception()) {
+    match iwait(refs(greenlets)).find_map(|greenlet| greenlet.exception()) {
         Some(failure) => Err(failure),
         None => Ok(()),
     }
+}
+
+/// As [`joinall_raise_error`], for at most `timeout` in all. True if all have ended.
+///
+/// # Errors
+/// As `joinall_raise_error`, if that was in time.
+pub fn joinall_raise_error_timeout<I>(greenlets: I, timeout: Duration) -> Result<bool, Failure>
+where
+    I: IntoIterator,
+    I::Item: AsRef<GreenletRef>,
+{
+    let greenlets = refs(greenlets);
+    let mut running = greenlets.len();
+    for ended in iwait(greenlets).timeout(timeout) {
+        running -= 1;
+        if let Some(failure) = ended.exception() {
+            return Err(failure);
+        }
+    }
+    Ok(running == 0)
+}
+
+fn refs<I>(greenlets: I) -> Vec<GreenletRef>
+where
+    I: IntoIterator,
+    I::Item: AsRef<GreenletRef>,
+{
+    greenlets.into_iter().map(|greenlet| greenlet.as_ref().clone()).collect()
 }

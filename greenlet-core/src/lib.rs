@@ -110,10 +110,13 @@ pub use hub::{
     Config, ConfigError, ErrorContext, Hub, HubBuilder, HubGone, HubHandle, HubThread, Instant, LoopExit,
     PollerKind, Setting, Switch, SwitchHook, idle, run,
 };
-pub use join::{joinall, joinall_raise_error, joinall_timeout};
+pub use join::{joinall, joinall_raise_error, joinall_raise_error_timeout, joinall_timeout};
 pub use link::{LinkId, LinkedExited};
 pub use local::{LocalKey, NoGreenlet};
-pub use queue::{Channel, GetError, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, TooManyDone};
+pub use queue::{
+    Channel, GetError, JoinableQueue, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, SimpleQueue,
+    TooManyDone,
+};
 pub use raise::{GreenletExit, Raised, catch, is_unwinding, raise};
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{sleep, yield_now};

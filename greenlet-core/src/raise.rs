@@ -102,6 +102,11 @@ impl Raised {
         &*self.error
     }
 
+    /// Whether both carry the same error: not an equal one, but the very one.
+    pub fn is_same(&self, other: &Raised) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.error), Arc::as_ptr(&other.error))
+    }
+
     /// Whether the error is an `E`.
     pub fn is<E: Error + 'static>(&self) -> bool {
         self.error.is::<E>()

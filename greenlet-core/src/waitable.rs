@@ -23,6 +23,26 @@ use crate::wait::{Attempt, Node, Party, WaitList, Waiter};
 ///
 /// References and the usual pointers to them are waitable too, so a `Vec<&dyn Waitable>` or `Vec<Rc<dyn Waitable>>` holds all kinds; and so is
 /// a pair of a key and an object, to know which one came. Sealed: gevent's protocol of `rawlink` and `unlink` is in the hands of this crate.
+///
+/// A callback for when an object is ready is a greenlet that waits for it, which costs little more than an entry in a list, and may block. To
+/// take it back is to kill it:
+///
+/// ```
+/// use greenlet_core::{spawn, yield_now, Event};
+/// use std::rc::Rc;
+///
+/// let ready = Rc::new(Event::new());
+/// let link = spawn({
+///     let ready = ready.clone();
+///     move || {
+///         ready.wait();
+///         println!("it is ready");
+///     }
+/// });
+/// yield_now();
+/// link.kill(); // never mind
+/// ready.set();
+/// ```
 pub trait Waitable: sealed::Watch {}
 
 pub(crate) mod sealed {

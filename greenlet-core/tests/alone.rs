@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use greenlet_core::io::{Direction, Source};
 use greenlet_core::pool::ThreadPool;
+use greenlet_core::sync::{RLock, Semaphore};
 use greenlet_core::watcher::{Async, Io, Timer};
 use greenlet_core::{
     AsyncResult, Builder, Event, Hub, Kill, LoopExit, Queue, catch, current, is_unwinding, joinall, run,
@@ -49,6 +50,7 @@ tests! {
     the_child_has_a_hub_of_its_own_and_the_parent_keeps_its_events,
     greenlets_go_on_in_the_child,
     a_child_may_kill_what_it_inherits,
+    locks_and_queues_go_on_in_the_child,
     the_thread_pool_of_a_child_is_a_new_one,
     reinit_without_a_hub_and_twice_does_no_harm,
     fork_works_with_poll_too,
@@ -136,6 +138,7 @@ fn main_that_waits_for_nothing_gets_loop_exit_and_the_hub_goes_on() {
     assert!(stuck.join_timeout(FOREVER), "and can be woken");
     // Again, and with other ways to wait.
     assert!(catch(|| Queue::<u8>::unbounded().get()).unwrap_err().is::<LoopExit>());
+    assert!(catch(|| Queue::<u8>::unbounded().peek()).unwrap_err().is::<LoopExit>());
     assert!(catch(|| drop(AsyncResult::<u8>::new().get())).unwrap_err().is::<LoopExit>());
     assert_eq!(spawn(|| 3).get().unwrap(), 3);
 }
@@ -382,6 +385,31 @@ fn a_child_may_kill_what_it_inherits() {
             joinall(&greenlets);
             assert_eq!((ran.get(), unwound.get()), (3, 3), "the parent's have run");
         },
+    );
+}
+
+fn locks_and_queues_go_on_in_the_child() {
+    let shared = Rc::new((RLock::new(), Semaphore::new(0), Queue::bounded(1)));
+    shared.0.acquire();
+    shared.2.put(1).unwrap();
+    let locker = support::with(&shared, |shared| drop(shared.0.lock()));
+    let acquirer = support::with(&shared, |shared| shared.1.acquire());
+    let putter = support::with(&shared, |shared| shared.2.put(2).unwrap());
+    yield_now();
+    let go_on = || {
+        assert!(shared.0.is_owned(), "main is main in the child too");
+        shared.0.acquire();
+        (0..2).for_each(|_| shared.0.release().unwrap());
+        shared.1.release();
+        assert_eq!((shared.2.get(), shared.2.get()), (Ok(1), Ok(2)));
+        joinall([&locker, &acquirer, &putter]);
+    };
+    fork(
+        || {
+            Hub::reinit().unwrap();
+            go_on();
+        },
+        go_on,
     );
 }
 

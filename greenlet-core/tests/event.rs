@@ -198,3 +198,96 @@ fn a_kill_that_races_with_the_set_from_another_thread_ends_every_waiter() {
         settle();
     });
 }
+
+#[test]
+fn a_waiter_that_clears_the_event_is_not_woken_by_the_same_set_again() {
+    run(|| {
+        let event = Rc::new(Event::new());
+        let waiter = spawn({
+            let event = event.clone();
+            move || {
+                event.wait();
+                event.clear();
+                (event.wait_timeout(SHORT), greenlet_core::wait_timeout([&*event], SHORT).len())
+            }
+        });
+        yield_now();
+        event.set();
+        assert_eq!(waiter.get().unwrap(), (false, 0));
+    });
+}
+
+#[test]
+fn who_comes_between_the_set_and_the_waiters_does_not_wait() {
+    run(|| {
+        let (event, log) = (Rc::new(Event::new()), Rc::new(RefCell::new(Vec::new())));
+        let waiters = [1, 2].map(|number| {
+            let (event, log) = (event.clone(), log.clone());
+            spawn(move || {
+                event.wait();
+                log.borrow_mut().push(number);
+            })
+        });
+        yield_now();
+        event.set();
+        event.wait();
+        log.borrow_mut().push(0);
+        joinall(&waiters);
+        assert_eq!(*log.borrow(), [0, 1, 2], "it is set, so a wait is over at once");
+        for _ in 0..2 {
+            assert_eq!(greenlet_core::wait([&*event]).len(), 1, "as often as one likes");
+        }
+    });
+}
+
+#[test]
+fn any_number_of_waiters_see_a_set_that_is_cleared_at_once() {
+    run(|| {
+        for count in [1, 100, 1000] {
+            let event = Rc::new(Event::new());
+            let waiters: Vec<_> = (0..count)
+                .map(|_| {
+                    let event = event.clone();
+                    spawn(move || event.wait_timeout(GENEROUS))
+                })
+                .collect();
+            yield_now();
+            event.set();
+            event.clear();
+            joinall(&waiters);
+            assert!(waiters.iter().all(|waiter| *waiter.value().unwrap()));
+        }
+    });
+}
+
+#[test]
+fn every_kind_of_waiter_is_woken_by_a_set_from_any_other_thread() {
+    let waiters: [fn(&Event) -> bool; 4] = [
+        |event| {
+            event.wait();
+            true
+        },
+        |event| event.wait_timeout(GENEROUS),
+        |event| run(|| event.wait_timeout(GENEROUS)),
+        |event| {
+            run(|| {
+                greenlet_core::scope(|scope| {
+                    scope.spawn(|| event.wait_timeout(GENEROUS)).into_value().unwrap()
+                })
+            })
+        },
+    ];
+    let setters: [fn(Arc<Event>); 2] =
+        [|event| event.set(), |event| run(|| spawn(move || event.set()).join())];
+    for wait in waiters {
+        for set in setters {
+            let event = Arc::new(Event::new());
+            let waiter = thread::spawn({
+                let event = event.clone();
+                move || wait(&event)
+            });
+            set(event);
+            assert!(waiter.join().unwrap());
+        }
+    }
+}

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use greenlet_core::{
-    Channel, GetError, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, TooManyDone, joinall, run, spawn,
-    with_timeout, yield_now,
+    Channel, GetError, Greenlet, LifoQueue, PriorityQueue, PutError, Queue, ShutDown, TooManyDone, joinall,
+    run, select, spawn, with_timeout, yield_now,
 };
 use proptest::prelude::*;
 
@@ -212,5 +212,112 @@ fn an_immediate_shutdown_discards_the_items_and_ends_join() {
         joiner.get().unwrap();
         assert_eq!(queue.get(), Err(ShutDown(())));
         assert_eq!(queue.task_done(), Err(TooManyDone));
+    });
+}
+
+#[test]
+fn the_balance_of_a_channel_counts_who_waits_on_each_side() {
+    run(|| {
+        let channel = Rc::new(Channel::new());
+        assert_eq!(channel.balance(), 0);
+        let putters: Vec<_> = (0..3)
+            .map(|item| {
+                let channel = channel.clone();
+                spawn(move || channel.put(item).unwrap())
+            })
+            .collect();
+        yield_now();
+        assert_eq!(channel.balance(), 3);
+        putters[1].kill();
+        assert_eq!(channel.balance(), 2);
+        assert_eq!((channel.get(), channel.try_get(), channel.balance()), (Ok(0), Ok(2), 0));
+        let getters = [(); 2].map(|()| {
+            let channel = channel.clone();
+            spawn(move || channel.get())
+        });
+        yield_now();
+        assert_eq!(channel.balance(), -2);
+        channel.try_put(1).unwrap();
+        assert_eq!(channel.balance(), -1);
+        channel.shutdown();
+        assert_eq!(channel.balance(), 0);
+        joinall(&getters);
+    });
+}
+
+#[test]
+fn one_who_selects_and_has_chosen_does_not_count_as_waiting() {
+    run(|| {
+        let channels = Rc::new((Channel::<u32>::new(), Channel::<u32>::new()));
+        let chooser = spawn({
+            let channels = channels.clone();
+            move || select! { item = channels.0.get_op() => item, item = channels.1.get_op() => item }
+        });
+        yield_now();
+        assert_eq!((channels.0.balance(), channels.1.balance()), (-1, -1));
+        channels.0.try_put(1).unwrap();
+        assert_eq!((channels.0.balance(), channels.1.balance()), (0, 0));
+        assert_eq!(chooser.get().unwrap(), Ok(1));
+    });
+}
+
+#[test]
+fn joining_a_queue_that_was_never_used_does_not_suspend() {
+    run(|| {
+        let queue = Queue::<u32>::unbounded();
+        let other = spawn(|| ());
+        queue.join();
+        assert!(queue.join_timeout(Duration::ZERO));
+        assert!(!other.ready());
+    });
+}
+
+#[test]
+fn several_who_peek_see_one_item_and_leave_it() {
+    run(|| {
+        let queue = Rc::new(Queue::unbounded());
+        let peekers = [(); 3].map(|()| {
+            let queue = queue.clone();
+            spawn(move || queue.peek())
+        });
+        yield_now();
+        queue.put(7).unwrap();
+        for peeker in peekers {
+            assert_eq!(peeker.get().unwrap(), Ok(7));
+        }
+        assert_eq!((queue.len(), queue.try_peek(), queue.get()), (1, Ok(7), Ok(7)));
+        assert_eq!(queue.try_peek(), Err(GetError::Empty));
+    });
+}
+
+#[test]
+fn an_item_of_a_putter_that_has_ended_is_got() {
+    run(|| {
+        let queue = Rc::new(Queue::unbounded());
+        let putter = spawn({
+            let queue = queue.clone();
+            move || {
+                queue.put("sent").unwrap();
+                panic!("and dead")
+            }
+        });
+        let _: &Greenlet<()> = &putter;
+        putter.join();
+        assert_eq!(queue.get_timeout(Duration::ZERO), Ok("sent"));
+    });
+}
+
+#[test]
+fn getters_that_time_out_take_nothing_with_them() {
+    run(|| {
+        let queue = Rc::new(Queue::unbounded());
+        let bogus = [(); 2].map(|()| {
+            let queue = queue.clone();
+            spawn(move || queue.get_timeout(SHORT))
+        });
+        joinall(&bogus);
+        assert!(bogus.iter().all(|getter| *getter.value().unwrap() == Err(GetError::Empty)));
+        queue.put(1).unwrap();
+        assert_eq!((queue.len(), queue.try_get()), (1, Ok(1)));
     });
 }

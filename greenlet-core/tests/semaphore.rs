@@ -355,6 +355,54 @@ fn dueling_threads_with_and_without_hubs_exclude_each_other() {
     assert_eq!((total.load(Ordering::Relaxed), semaphore.available()), (2_000, 1));
 }
 
+#[test]
+fn a_semaphore_used_up_on_one_thread_can_be_used_on_another() {
+    // By the thread's own stack, a greenlet, and a thread without a hub, one after the other.
+    let semaphore = Arc::new(Semaphore::new(1));
+    let rounds: [fn(Arc<Semaphore>); 3] = [
+        |semaphore| semaphore.acquire(),
+        |semaphore| run(|| spawn(move || semaphore.acquire()).join()),
+        |semaphore| run(|| assert!(semaphore.acquire_timeout(GENEROUS))),
+    ];
+    for acquire in rounds {
+        let there = semaphore.clone();
+        let waiter = thread::spawn(move || {
+            acquire(there.clone());
+            acquire(there); // which this thread's release ends
+        });
+        while semaphore.available() > 0 {
+            thread::yield_now();
+        }
+        semaphore.release();
+        waiter.join().unwrap();
+        assert_eq!((semaphore.available(), semaphore.release()), (0, 1));
+    }
+}
+
+#[test]
+fn each_release_wakes_those_who_only_wait_too() {
+    run(|| {
+        let semaphore = Rc::new(Semaphore::new(0));
+        let watchers = [(); 2].map(|()| {
+            let semaphore = semaphore.clone();
+            spawn(move || semaphore.wait())
+        });
+        yield_now();
+        assert_eq!((semaphore.release(), semaphore.release()), (1, 2));
+        joinall(&watchers);
+        assert_eq!(semaphore.available(), 2);
+    });
+}
+
+#[test]
+fn as_many_permits_as_there_are_never_make_anybody_wait() {
+    // gevent's DummySemaphore.
+    let unlimited = Semaphore::new(usize::MAX / 2);
+    (0..1000).for_each(|_| assert!(unlimited.try_acquire()));
+    assert!(!unlimited.locked() && unlimited.wait_timeout(Duration::ZERO));
+    (0..2000).for_each(|_| assert!(unlimited.release() > 0));
+}
+
 // --- random programs ----------------------------------------------------------------------------------------------
 
 struct World {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use greenlet_core::pool::ThreadPool;
 use greenlet_core::sync::{BoundedSemaphore, Semaphore};
 use greenlet_core::{
-    AsyncResult, Event, Greenlet, Queue, Waitable, iwait, joinall_raise_error, raise, sleep, spawn, wait,
-    wait_timeout, with_timeout, yield_now,
+    AsyncResult, Event, Greenlet, Queue, Waitable, iwait, joinall_raise_error, joinall_raise_error_timeout,
+    raise, sleep, spawn, wait, wait_timeout, with_timeout, yield_now,
 };
 use support::{FOREVER, GENEROUS, Oops, SHORT, settle, with};
 
@@ -228,4 +228,55 @@ fn events_wait_in_the_order_they_are_set_by_many() {
         .collect();
     let ready: Vec<_> = wait(&jobs).into_iter().map(|job| *job.value().unwrap()).collect();
     assert_eq!(ready, *order.borrow());
+}
+
+#[test]
+fn joinall_raise_error_timeout_tells_failed_ended_and_still_running_apart() {
+    let (fine, broken, slow) = (spawn(|| ()), spawn(|| raise(Oops("broken"))), spawn(|| sleep(FOREVER)));
+    assert!(joinall_raise_error_timeout([&fine, &fine], GENEROUS).unwrap(), "the same one twice");
+    assert!(!joinall_raise_error_timeout([&fine, &slow], SHORT).unwrap());
+    let failure = joinall_raise_error_timeout([&fine, &broken, &slow], GENEROUS).unwrap_err();
+    assert!(failure.is_same(&broken.exception().unwrap()));
+    assert!(with_timeout(SHORT, || joinall_raise_error_timeout([&slow], FOREVER)).is_err());
+    slow.kill();
+    assert!(joinall_raise_error_timeout([&fine, &slow], Duration::ZERO).unwrap(), "killed is successful");
+    assert!(joinall_raise_error_timeout([&fine; 0], Duration::ZERO).unwrap(), "of none, all have ended");
+}
+
+#[test]
+fn the_consumer_may_sleep_while_members_fail_and_gets_them_all() {
+    let members = vec![
+        spawn(|| ()),
+        spawn(|| sleep(SHORT)),
+        spawn(|| raise(Oops("broken"))),
+        spawn(|| sleep(SHORT * 2)),
+    ];
+    members[0].join();
+    let mut seen = 0;
+    for _ in iwait(&members) {
+        sleep(SHORT);
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+}
+
+#[test]
+fn a_greenlet_that_waits_is_a_callback_and_its_kill_takes_it_back() {
+    // gevent's `rawlink` and `unlink` of events, results and semaphores.
+    let (event, log) = (Rc::new(Event::new()), Rc::new(RefCell::new(Vec::new())));
+    let on_ready = |name| {
+        let (event, log) = (event.clone(), log.clone());
+        spawn(move || {
+            event.wait();
+            log.borrow_mut().push(name);
+        })
+    };
+    let (_first, second) = (on_ready("first"), on_ready("second"));
+    yield_now();
+    second.kill();
+    event.set();
+    settle();
+    assert_eq!(*log.borrow(), ["first"]);
+    on_ready("late").join();
+    assert_eq!(*log.borrow(), ["first", "late"], "it is set already");
 }

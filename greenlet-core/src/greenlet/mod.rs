@@ -220,7 +220,7 @@ impl<T> Greenlet<T> {
     }
 
     /// The end, once there is one.
-    fn outcome(&self) -> Result<&T, GreenletError> {
+    pub(crate) fn outcome(&self) -> Result<&T, GreenletError> {
         match (self.value(), self.exception()) {
             (Some(value), _) => Ok(value),
             (None, Some(failure)) => Err(GreenletError::Failed(failure)),

@@ -47,7 +47,7 @@ mod worker;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -236,8 +236,14 @@ pub(crate) fn without_waiting<R>(f: impl FnOnce() -> R) -> R {
             self.0.current.set(self.1);
         }
     }
-    let _turn = Hub::try_current().map(|hub| Turn(hub, hub.current.take()));
-    f()
+    let turn = Hub::try_current().map(|hub| Turn(hub, hub.current.take()));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    drop(turn);
+    result.unwrap_or_else(|payload| {
+        // It began in nobody's turn, so nobody's mark was set.
+        unwinding_begins();
+        resume_unwind(payload)
+    })
 }
 
 /// Queues a greenlet of this thread's hub.

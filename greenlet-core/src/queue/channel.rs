@@ -99,6 +99,13 @@ impl<T> Channel<T> {
         self.core.put_op(item)
     }
 
+    /// How many putters wait, minus how many getters wait: gevent's `balance`. Only one of the two is ever waited for, apart
+    /// from a [`select!`](crate::select!) that does both itself.
+    pub fn balance(&self) -> isize {
+        let (putters, getters) = self.core.waiting();
+        putters.cast_signed() - getters.cast_signed()
+    }
+
     /// [Gets](Channel::get) items until the channel is shut down.
     pub fn iter(&self) -> impl Iterator<Item = T> {
         std::iter::from_fn(|| self.get().ok())

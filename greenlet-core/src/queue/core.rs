@@ -1,15 +1,16 @@
 //! What all queues have in common: the state, its waiters, and who gets what.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::ptr::NonNull;
 
 use super::errors::{GetError, PutError, ShutDown};
 use crate::hub::{Deadline, without_waiting};
 use crate::lock::Lock;
+use crate::report;
 use crate::select::Operation;
-use crate::wait::{Attempt, Party, TimedOut, WaitList, wait};
+use crate::wait::{Attempt, Party, TimedOut, WaitList, Wakeups, wait};
 
-/// The items, in the order in which they leave.
+/// The items, in the order in which they leave. Used under the lock.
 pub trait Store<T> {
     fn push(&mut self, item: T);
     fn pop(&mut self) -> Option<T>;
@@ -17,6 +18,11 @@ pub trait Store<T> {
     fn unpop(&mut self, item: T);
     fn next(&self) -> Option<&T>;
     fn len(&self) -> usize;
+    /// Whether code of the user's panicked in one of the above, since this was asked last: to be reported after the lock.
+    #[inline(always)]
+    fn take_trouble(&mut self) -> bool {
+        false
+    }
 }
 
 impl<T> Store<T> for VecDeque<T> {
@@ -67,29 +73,6 @@ impl<T> Store<T> for Vec<T> {
     }
 }
 
-/// The greatest first.
-impl<T: Ord> Store<T> for BinaryHeap<T> {
-    fn push(&mut self, item: T) {
-        self.push(item);
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.pop()
-    }
-
-    fn unpop(&mut self, item: T) {
-        self.push(item);
-    }
-
-    fn next(&self) -> Option<&T> {
-        self.peek()
-    }
-
-    fn len(&self) -> usize {
-        self.len()
-    }
-}
-
 pub struct Core<T, S> {
     state: Lock<State<T, S>>,
 }
@@ -124,12 +107,17 @@ pub(super) struct NothingToDo;
 
 impl<T, S> Core<T, S> {
     pub(super) const fn new(items: S, capacity: Option<usize>) -> Core<T, S> {
+        Core::with_items(items, 0, capacity)
+    }
+
+    /// With so many items in it.
+    pub(super) const fn with_items(items: S, unfinished: usize, capacity: Option<usize>) -> Core<T, S> {
         Core {
             state: Lock::new(State {
                 items,
                 capacity,
                 shut_down: false,
-                unfinished: 0,
+                unfinished,
                 getters: WaitList::new(),
                 putters: WaitList::new(),
                 watchers: WaitList::new(),
@@ -193,10 +181,16 @@ impl<T, S: Store<T>> Core<T, S> {
             _ => {
                 state.unfinished += 1;
                 state.items.push(item);
+                let trouble = state.items.take_trouble();
                 if !state.watchers.is_empty() {
                     let wakeups = state.watchers.notify_all();
                     drop(state);
                     wakeups.wake();
+                } else {
+                    drop(state);
+                }
+                if trouble {
+                    report_trouble();
                 }
                 return Ok(());
             }
@@ -220,8 +214,18 @@ impl<T, S: Store<T>> Core<T, S> {
             {
                 state.unfinished += 1;
                 state.items.push(next);
+                let trouble = state.items.take_trouble();
                 drop(state);
                 wakeup.wake();
+                if trouble {
+                    report_trouble();
+                }
+                return Ok(item);
+            }
+            let trouble = state.items.take_trouble();
+            drop(state);
+            if trouble {
+                report_trouble();
             }
             return Ok(item);
         }
@@ -254,9 +258,13 @@ impl<T, S: Store<T>> Core<T, S> {
             }
             None => {
                 state.items.unpop(item);
+                let trouble = state.items.take_trouble();
                 let wakeups = state.watchers.notify_all();
                 drop(state);
                 wakeups.wake();
+                if trouble {
+                    report_trouble();
+                }
             }
         }
     }
@@ -315,13 +323,43 @@ impl<T, S: Store<T>> Core<T, S> {
         while let Some(item) = state.items.pop() {
             discarded.push(item);
         }
+        let trouble = state.items.take_trouble();
         state.unfinished = state.unfinished.saturating_sub(discarded.len());
         let wakeups = if state.unfinished == 0 { Some(state.joiners.notify_all()) } else { None };
         drop(state);
         if let Some(wakeups) = wakeups {
             wakeups.wake();
         }
+        if trouble {
+            report_trouble();
+        }
         drop(discarded);
+    }
+
+    /// Admits the waiting putters for whom there is room now.
+    pub(super) fn set_capacity(&self, capacity: Option<usize>) {
+        let mut state = self.state.lock();
+        state.capacity = capacity;
+        let mut wakeups = Wakeups::default();
+        while state.capacity.is_none_or(|capacity| state.items.len() < capacity)
+            && let Some((Some(item), wakeup)) = state.putters.notify_first(Option::take)
+        {
+            state.unfinished += 1;
+            state.items.push(item);
+            wakeups.add(wakeup);
+        }
+        let trouble = state.items.take_trouble();
+        drop(state);
+        wakeups.wake();
+        if trouble {
+            report_trouble();
+        }
+    }
+
+    /// How many putters and getters wait.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = &mut *self.state.lock();
+        (state.putters.count(), state.getters.count())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -332,6 +370,14 @@ impl<T, S: Store<T>> Core<T, S> {
         let state = self.state.lock();
         state.capacity.is_some_and(|capacity| state.items.len() >= capacity)
     }
+}
+
+/// Not under the lock: a subscriber is code of the user's.
+#[cold]
+fn report_trouble() {
+    report::error(format_args!(
+        "comparing the items of a PriorityQueue panicked: they count as equal, and their order is lost"
+    ));
 }
 
 /// The operation of getting an item.

@@ -3,8 +3,9 @@
 mod channel;
 mod core;
 mod errors;
+mod heap;
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use std::time::Duration;
 pub use channel::Channel;
 pub use errors::{GetError, PutError, ShutDown, TooManyDone};
 
-use self::core::{Core, WhenFull};
+use self::core::{Core, Store, WhenFull};
+use self::heap::Heap;
 use crate::hub::Deadline;
 use crate::select::Operation;
 use crate::wait::{Attempt, WaitList};
@@ -24,7 +26,8 @@ use crate::waitable::{Waitable, sealed::Watch};
 /// goes straight to the getter that has waited longest, so nobody overtakes it. A getter that is killed or times out
 /// takes nothing with it; a putter that is killed before its item was admitted takes the item with it.
 ///
-/// It works across hubs and from threads without one. Share it by `Rc` or `Arc`.
+/// It works across hubs and from threads without one. Share it by `Rc` or `Arc`. One that begins with items is made `from` a
+/// vector or an array, or collected, and given a [capacity](Queue::set_capacity) then.
 ///
 /// ```
 /// use greenlet_core::{spawn, Queue};
@@ -65,7 +68,11 @@ pub struct LifoQueue<T> {
 /// A queue whose greatest item leaves first; else as [`Queue`].
 ///
 /// gevent's `PriorityQueue` gives the smallest first: wrap items in [`std::cmp::Reverse`] for that, as with
-/// [`BinaryHeap`]. Items are compared inside the queue's lock: an `Ord` that blocks would stop everybody.
+/// [`BinaryHeap`](std::collections::BinaryHeap). Items that are equal leave in no particular order.
+///
+/// Items are compared inside the queue's lock: an `Ord` must not use the queue, and one that waits for anything panics. A
+/// comparison that panics counts as equal and is reported at error level; nobody's put or get fails by it, and no item is
+/// lost.
 ///
 /// ```
 /// use greenlet_core::PriorityQueue;
@@ -79,7 +86,7 @@ pub struct LifoQueue<T> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct PriorityQueue<T: Ord> {
-    core: Core<T, BinaryHeap<T>>,
+    core: Core<T, Heap<T>>,
 }
 
 impl<T> Queue<T> {
@@ -117,7 +124,7 @@ impl<T> LifoQueue<T> {
 impl<T: Ord> PriorityQueue<T> {
     /// A queue without a limit: putting never waits.
     pub const fn unbounded() -> PriorityQueue<T> {
-        PriorityQueue { core: Core::new(BinaryHeap::new(), None) }
+        PriorityQueue { core: Core::new(Heap::new(), None) }
     }
 
     /// A queue for at most `capacity` items.
@@ -126,7 +133,7 @@ impl<T: Ord> PriorityQueue<T> {
     /// When `capacity` is 0.
     #[track_caller]
     pub const fn bounded(capacity: usize) -> PriorityQueue<T> {
-        PriorityQueue { core: Core::new(BinaryHeap::new(), Some(at_least_one(capacity))) }
+        PriorityQueue { core: Core::new(Heap::new(), Some(at_least_one(capacity))) }
     }
 }
 
@@ -140,7 +147,7 @@ const fn at_least_one(capacity: usize) -> usize {
 
 /// What all queues can do.
 macro_rules! queue {
-    ($Queue:ident $(, $Bound:ident)?) => {
+    ($Queue:ident, $Items:ident $(, $Bound:ident)?) => {
         impl<T $(: $Bound)?> $Queue<T> {
             /// Puts an item, waiting for room if the queue is full.
             ///
@@ -313,6 +320,16 @@ macro_rules! queue {
             pub fn capacity(&self) -> Option<usize> {
                 self.core.capacity()
             }
+
+            /// Changes the limit; `None` lifts it. Putters that wait are admitted at once, in order, as far as there is room now
+            /// (gevent: at the next put or get). Items beyond a lower limit stay. Never suspends.
+            ///
+            /// # Panics
+            /// When the limit is 0.
+            #[track_caller]
+            pub fn set_capacity(&self, capacity: Option<usize>) {
+                self.core.set_capacity(capacity.map(at_least_one));
+            }
         }
 
         /// Ready while there are items, and when it is shut down.
@@ -321,6 +338,29 @@ macro_rules! queue {
         impl<T $(: $Bound)?> Watch for $Queue<T> {
             fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
                 self.core.watch(at);
+            }
+        }
+
+        /// An unbounded queue with these items, as if they had been put in order. They count as unfinished.
+        impl<T $(: $Bound)?> FromIterator<T> for $Queue<T> {
+            fn from_iter<I: IntoIterator<Item = T>>(items: I) -> $Queue<T> {
+                let items: $Items<T> = items.into_iter().collect();
+                let unfinished = Store::len(&items);
+                $Queue { core: Core::with_items(items, unfinished, None) }
+            }
+        }
+
+        /// As from an iterator.
+        impl<T $(: $Bound)?> From<Vec<T>> for $Queue<T> {
+            fn from(items: Vec<T>) -> $Queue<T> {
+                items.into_iter().collect()
+            }
+        }
+
+        /// As from an iterator.
+        impl<T $(: $Bound)?, const N: usize> From<[T; N]> for $Queue<T> {
+            fn from(items: [T; N]) -> $Queue<T> {
+                items.into_iter().collect()
             }
         }
 
@@ -342,6 +382,12 @@ macro_rules! queue {
     };
 }
 
-queue!(Queue);
-queue!(LifoQueue);
-queue!(PriorityQueue, Ord);
+queue!(Queue, VecDeque);
+queue!(LifoQueue, Vec);
+queue!(PriorityQueue, Heap, Ord);
+
+/// gevent's `JoinableQueue`: every queue is one.
+pub type JoinableQueue<T> = Queue<T>;
+
+/// gevent's `SimpleQueue`, which does not count what is done. Counting costs nothing worth a type of its own.
+pub type SimpleQueue<T> = Queue<T>;

@@ -147,6 +147,20 @@ impl<P> WaitList<P> {
         false
     }
 
+    /// How many wait here who can still be given something. Looks at each of them.
+    pub(crate) fn count(&mut self) -> usize {
+        let (mut count, mut next) = (0, self.first);
+        while let Some(node) = next {
+            // SAFETY: the node is in the list, so it is alive, and who has the list has its lock.
+            let openness = unsafe {
+                next = node.as_ref().next.get();
+                node.as_ref().openness(None)
+            };
+            count += usize::from(openness == Openness::Open);
+        }
+        count
+    }
+
     /// Puts a node into the list that somebody else than [`wait`] made.
     ///
     /// # Safety
