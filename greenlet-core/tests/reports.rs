@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use greenlet_core::{
-    Builder, Greenlet, GreenletExit, Kill, Timeout, catch, joinall, raise, run, sleep, spawn, yield_now,
+    Builder, Greenlet, GreenletExit, Kill, PriorityQueue, Timeout, catch, joinall, raise, run, sleep, spawn,
+    yield_now,
 };
 use support::{FOREVER, Oops, Recorder, Seen, settle};
 use tracing::Level;
@@ -220,4 +221,27 @@ fn what_is_raised_in_main_and_not_caught_is_reported_by_run() {
     });
     assert_eq!(reports.len(), 1, "{reports:?}");
     assert!(reports[0].text.contains("greenlet=main"), "{reports:?}");
+}
+
+#[test]
+fn a_comparison_that_panics_in_a_queue_is_reported_once_for_each_operation() {
+    #[derive(PartialEq, Eq, Debug)]
+    struct Incomparable;
+    impl PartialOrd for Incomparable {
+        fn partial_cmp(&self, other: &Incomparable) -> Option<std::cmp::Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+    impl Ord for Incomparable {
+        fn cmp(&self, _: &Incomparable) -> std::cmp::Ordering {
+            panic!("cannot compare");
+        }
+    }
+    let queue = PriorityQueue::unbounded();
+    for expected in [0, 1, 1, 1] {
+        let reports = reports(|| queue.put(Incomparable).unwrap());
+        assert_eq!(reports.len(), expected, "however many comparisons it takes: {reports:?}");
+        assert!(reports.iter().all(|report| report.text.contains("comparing the items")));
+    }
+    assert_eq!(queue.len(), 4);
 }
