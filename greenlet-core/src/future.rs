@@ -6,7 +6,8 @@
 //!
 //! **Greenlets' things in async tasks.** Every [operation](mod@crate::select) is a future, on any executor, in any thread: `queue.get_op().await`,
 //! `event.wait_op().await`, `greenlet.get_op().await`. For greenlets, events and results `.await` works on references directly. A future that is
-//! dropped gives back what it was given, so nothing is lost by a cancelled task.
+//! dropped gives back what it was given, so nothing is lost by a cancelled task: an item goes to the next getter, or to the front of its
+//! queue (where two that are given back may change places). A put that was done stays done.
 //!
 //! ```
 //! use greenlet_core::{future::block_on, spawn, Queue};
@@ -41,9 +42,10 @@ use crate::async_result::{AsyncResult, AsyncResultError};
 use crate::event::Event;
 use crate::failure::GreenletError;
 use crate::greenlet::Greenlet;
-use crate::hub::Deadline;
+use crate::hub::{Deadline, Hub, Nanos};
 use crate::lock::Lock;
 use crate::select::Operation;
+use crate::sleep::yield_now;
 use crate::timeout::TimedOut;
 use crate::wait::{Attempt, Slot, WaitList, Waiter, wait};
 use crate::waitable::WhenReady;
@@ -83,11 +85,11 @@ fn drive<F: Future>(mut future: Pin<&mut F>, mut deadline: Deadline) -> Option<F
     let signal = Arc::new(Signal(Lock::new(State { woken: false, waiters: WaitList::new() })));
     let waker = Waker::from(signal.clone());
     let mut context = Context::from_waker(&waker);
+    deadline.fix();
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
-        deadline.fix();
         if !signal.wait(deadline) {
             return None;
         }
@@ -104,15 +106,22 @@ struct State {
 
 impl Signal {
     /// False: the deadline came first.
-    fn wait(&self, deadline: Deadline) -> bool {
+    fn wait(&self, mut deadline: Deadline) -> bool {
         let mut state = self.0.lock();
-        if !state.woken {
-            if wait("a future", state, |state| &mut state.waiters, (), deadline).is_err() {
-                return false;
+        if state.woken {
+            // Woken while it was polled, perhaps by itself: who never waits must let the others run all the same, and hear of kills and
+            // of its deadline.
+            state.woken = false;
+            drop(state);
+            if Hub::try_current().and_then(Hub::current_greenlet).is_some() {
+                yield_now();
             }
-            state = self.0.lock();
+            return deadline.fix().is_none_or(|at| !at.since(Nanos::now()).is_zero());
         }
-        state.woken = false;
+        if wait("a future", state, |state| &mut state.waiters, (), deadline).is_err() {
+            return false;
+        }
+        self.0.lock().woken = false;
         true
     }
 }

@@ -45,7 +45,7 @@ where
 /// For a count, or to see them in the order in which they end, use [`iwait`].
 ///
 /// # Errors
-/// The failure of the one that failed first; the others go on.
+/// The failure of the one that failed first (of several that had failed before: the first in the given order); the others go on.
 ///
 /// ```
 /// use greenlet_core::{joinall_raise_error, raise, sleep, spawn};

@@ -31,8 +31,22 @@ pub enum LinkedExited {
     #[error("linked greenlet {0} was killed")]
     Killed(GreenletRef),
     /// LinkedFailed: it panicked, or an error was raised in it.
-    #[error("linked greenlet {0} failed: {1}")]
+    #[error(fmt = fmt_failed)]
     Failed(GreenletRef, #[source] Failure),
+}
+
+/// Names what began it, and how many links it has come along: the links between would fill pages, and a long chain the stack.
+fn fmt_failed(source: &GreenletRef, failure: &Failure, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut cause = failure;
+    let mut links = 1;
+    while let Some(LinkedExited::Failed(_, earlier)) = cause.downcast_ref() {
+        cause = earlier;
+        links += 1;
+    }
+    match links {
+        1 => write!(f, "linked greenlet {source} failed: {cause}"),
+        _ => write!(f, "linked greenlet {source} failed, at the end of {links} links: {cause}"),
+    }
 }
 
 impl LinkedExited {
@@ -145,6 +159,8 @@ fn settle_callback(hub: &HubShared, id: u64, settle: Settle) {
         Settle::Drop => drop(hub.take_link_callback(id)),
         Settle::Run(Place::Loop) => run(hub),
         // At once, as in gevent: so links of all kinds are called in the order in which they were made.
+        // The thread ends: a greenlet that suspends would end the process.
+        Settle::Run(Place::Greenlet) if hub.shared.is_closed() => drop(hub.take_link_callback(id)),
         Settle::Run(Place::Greenlet) => hub.spawn_now(move || run(Hub::current_hub())),
     };
     match Hub::try_current() {

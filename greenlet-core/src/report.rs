@@ -28,15 +28,20 @@ pub(crate) fn contain(f: impl FnOnce()) -> bool {
 /// The destructor runs in whoever happens to drop the last reference. What is raised in that greenlet meanwhile, a kill or a
 /// timeout, is meant for it and not for what is dropped: it comes again at its next suspension point. The rest is reported.
 pub(crate) fn contain_drop(what: &str, drop: impl FnOnce()) {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) else { return };
+    contain_for(format_args!("dropping {what}"), drop);
+}
+
+/// As [`contain_drop`], for something else than a destructor.
+pub(crate) fn contain_for(what: fmt::Arguments<'_>, f: impl FnOnce()) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else { return };
     crate::hub::unwinding_ended();
     match payload.downcast::<Raised>() {
         Ok(raised) if crate::hub::raise_again(&raised) => {}
-        Ok(raised) => error(format_args!("dropping {what} raised: {raised}")),
+        Ok(raised) => error(format_args!("{what} raised: {raised}")),
         Err(payload) => {
             // As in `contain`.
             std::mem::forget(payload);
-            error(format_args!("dropping {what} panicked"));
+            error(format_args!("{what} panicked"));
         }
     }
 }

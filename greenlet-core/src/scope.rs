@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::failure::{End, Failure, GreenletError};
 use crate::greenlet::raw::Code;
 use crate::greenlet::{Builder, Greenlet, GreenletRef, Kill, current};
-use crate::hub::{self, Hub};
+use crate::hub::{self, Hub, LoopExit};
 use crate::raise::{GreenletExit, Raised, catch, is_unwinding};
 
 /// Runs `f`, which may spawn greenlets that borrow from outside of it, and waits until they have all ended: `std::thread::scope`
@@ -276,9 +276,7 @@ impl<'scope> Scope<'scope, '_> {
 
     /// Kills all that are there and all that will be, and does not wait.
     fn kill(&self) {
-        if self.killed.replace(true) {
-            return;
-        }
+        self.killed.set(true);
         let children = self.children.borrow().clone();
         for child in children {
             // One that never ran is ended here: its destructors may run, and spawn others, which are killed at once.
@@ -299,6 +297,10 @@ impl<'scope> Scope<'scope, '_> {
             }
             for child in alive {
                 while let Err(error) = catch(|| child.greenlet.join()) {
+                    // The hub says so again and again as long as it is stuck: once is enough, and more kills help nobody.
+                    if error.is::<LoopExit>() && raised.iter().any(Raised::is::<LoopExit>) {
+                        continue;
+                    }
                     raised.push(error);
                     self.kill();
                 }

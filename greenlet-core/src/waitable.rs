@@ -17,7 +17,7 @@ use crate::wait::{Attempt, Node, Party, WaitList, Waiter};
 /// | [`Greenlet`](crate::Greenlet), [`GreenletRef`](crate::GreenletRef) | when it has ended, in whatever way |
 /// | [`Event`](crate::Event) | while it is set |
 /// | [`AsyncResult`](crate::AsyncResult) | when something was set |
-/// | [`Semaphore`](crate::sync::Semaphore), [`BoundedSemaphore`](crate::sync::BoundedSemaphore) | while it has permits |
+/// | [`Semaphore`](crate::sync::Semaphore), [`BoundedSemaphore`](crate::sync::BoundedSemaphore) | while it has permits; whoever waits is told of each release |
 /// | [`Queue`](crate::Queue), [`LifoQueue`](crate::LifoQueue), [`PriorityQueue`](crate::PriorityQueue) | while it has items, and when it is shut down |
 /// | [`Task`](crate::pool::Task) of a thread pool | when it is done |
 ///
@@ -174,7 +174,14 @@ impl<W: Waitable> IWait<W> {
         }
         let number = watching.party.next("iwait", deadline)?;
         watching.waiting -= 1;
-        watching.members[number as usize].object.take()
+        let member = &mut watching.members[number as usize];
+        if let Some(object) = &member.object {
+            // Whoever announced it marks the node after that, under the lock of the list: the node must not go before.
+            object.look(&mut |_, list| {
+                list.leave(&member.node);
+            });
+        }
+        member.object.take()
     }
 }
 
@@ -221,7 +228,13 @@ impl<W: Waitable> Iterator for IWait<W> {
 
     fn next(&mut self) -> Option<W> {
         self.deadline.fix();
-        self.next_until(self.deadline)
+        let next = self.next_until(self.deadline);
+        if next.is_none() {
+            // It is over, also for what becomes ready later.
+            self.objects.clear();
+            self.watching = None;
+        }
+        next
     }
 }
 

@@ -370,3 +370,57 @@ fn a_greenlet_that_is_killed_inside_a_select_of_tasks_loses_nothing() {
     // Either it got the item before the kill reached it, or the item is there.
     assert!(waiter.value().is_some() ^ (queue.try_get() == Ok(1)));
 }
+
+#[test]
+fn a_future_that_always_wakes_itself_lets_the_others_run() {
+    async fn restless() {
+        loop {
+            let mut yielded = false;
+            poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+    assert!(block_on_timeout(restless(), SHORT).is_err());
+    let event = Rc::new(Event::new());
+    with(&event, |event| event.set());
+    let victim = spawn(|| block_on(restless()));
+    event.wait();
+    victim.kill();
+    assert!(victim.exited());
+}
+
+#[test]
+fn a_waker_that_suspends_takes_no_kill_away() {
+    struct Sleeps;
+    impl Wake for Sleeps {
+        fn wake(self: Arc<Sleeps>) {
+            sleep(FOREVER);
+        }
+    }
+    let event = Rc::new(Event::new());
+    let waker = Waker::from(Arc::new(Sleeps));
+    let mut future = pin!(std::future::IntoFuture::into_future(&*event));
+    assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let setter = with(&event, |event| {
+        event.set();
+        yield_now();
+        "survived"
+    });
+    settle();
+    setter.kill();
+    assert!(setter.exited());
+}
+
+#[test]
+#[should_panic(expected = "polled after it was done")]
+fn a_put_that_is_polled_after_its_end_panics_rather_than_wait_with_nothing() {
+    let queue = Queue::bounded(1);
+    let (_, waker) = counting();
+    let mut future = pin!(std::future::IntoFuture::into_future(queue.put_op(1)));
+    for _ in 0..2 {
+        let _ = future.as_mut().poll(&mut Context::from_waker(&waker));
+    }
+}

@@ -664,3 +664,45 @@ fn callbacks_of_a_hub_that_ended_are_not_called() {
     });
     assert!(!*called.lock().unwrap());
 }
+
+#[test]
+fn a_link_that_fires_as_its_thread_ends_harms_nobody() {
+    let elsewhere = Hub::thread("elsewhere").start().unwrap();
+    for round in 0..300u32 {
+        let event = Arc::new(Event::new());
+        let source = elsewhere
+            .handle()
+            .spawn({
+                let event = event.clone();
+                move || event.wait()
+            })
+            .unwrap();
+        let source: GreenletRef = (*source).clone();
+        thread::spawn(move || {
+            run(|| {
+                source.link(|_| sleep(SHORT));
+                yield_now();
+                event.set();
+                (0..round * 7).for_each(|_| std::hint::spin_loop());
+            });
+        })
+        .join()
+        .unwrap();
+    }
+    elsewhere.shutdown();
+}
+
+#[test]
+fn the_report_of_a_long_chain_is_short() {
+    fn deep(links: u32) {
+        if links == 0 {
+            raise(Oops("bottom"));
+        }
+        greenlet_core::spawn_link(move || deep(links - 1));
+        sleep(FOREVER);
+    }
+    run(|| {
+        let failure = spawn(|| deep(2000)).get().unwrap_err().to_string();
+        assert!(failure.contains("at the end of 2000 links: bottom") && failure.len() < 200, "{failure}");
+    });
+}

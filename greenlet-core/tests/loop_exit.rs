@@ -66,3 +66,20 @@ fn a_hub_that_idles_for_long_lists_who_waits_once() {
     .join()
     .unwrap();
 }
+
+#[test]
+fn what_does_not_count_is_counted_out_once() {
+    use greenlet_core::watcher::Timer;
+
+    std::thread::spawn(|| {
+        Hub::configure(Config::default().isolated()).unwrap();
+        run(|| {
+            let timer = Timer::once(Duration::from_secs(100), || ()).uncounted().uncounted();
+            assert!(catch(|| spawn(|| sleep(Duration::from_millis(5))).join()).is_ok());
+            drop(timer);
+            assert!(catch(|| spawn(|| sleep(Duration::from_millis(5))).join()).is_ok());
+        });
+    })
+    .join()
+    .unwrap();
+}

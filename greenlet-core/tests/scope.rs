@@ -763,3 +763,23 @@ fn in_storms_of_kills_nothing_outlives_its_scope() {
         });
     }
 }
+
+#[test]
+fn each_kill_of_the_owner_reaches_its_children() {
+    run(|| {
+        let owner = spawn(|| {
+            scope(|s| {
+                s.spawn(|| {
+                    let _ = catch(|| sleep(FOREVER)); // survives one
+                    sleep(FOREVER);
+                });
+            });
+        });
+        settle();
+        owner.kill_with(no_wait());
+        settle();
+        assert!(!owner.ready());
+        owner.kill();
+        assert!(owner.exited());
+    });
+}

@@ -517,3 +517,13 @@ impl World {
         }
     }
 }
+
+#[test]
+fn the_operands_may_be_temporaries_and_the_arms_from_another_macro() {
+    macro_rules! first {
+        ($body:expr) => {
+            select! { item = Rc::new(Queue::from([1])).get_op() => $body + item.unwrap(), () = after(GENEROUS) => 0 }
+        };
+    }
+    assert_eq!(first!(1), 2);
+}

@@ -12,9 +12,9 @@ use greenlet_core::pool::ThreadPool;
 use greenlet_core::sync::{BoundedSemaphore, Semaphore};
 use greenlet_core::{
     AsyncResult, Event, Greenlet, Queue, Waitable, iwait, joinall_raise_error, joinall_raise_error_timeout,
-    raise, sleep, spawn, wait, wait_timeout, with_timeout, yield_now,
+    raise, run, sleep, spawn, wait, wait_timeout, with_timeout, yield_now,
 };
-use support::{FOREVER, GENEROUS, Oops, SHORT, settle, with};
+use support::{FOREVER, GENEROUS, Oops, SHORT, Watchdog, settle, with};
 
 #[test]
 fn objects_of_all_kinds_come_in_the_order_in_which_they_become_ready() {
@@ -279,4 +279,40 @@ fn a_greenlet_that_waits_is_a_callback_and_its_kill_takes_it_back() {
     assert_eq!(*log.borrow(), ["first"]);
     on_ready("late").join();
     assert_eq!(*log.borrow(), ["first", "late"], "it is set already");
+}
+
+#[test]
+fn objects_set_here_and_on_another_thread_at_once_are_both_seen() {
+    run(|| {
+        let _watchdog = Watchdog::start("set here and there");
+        for _ in 0..2000 {
+            let (here, there) = (Arc::new(Event::new()), Arc::new(Event::new()));
+            let go = Arc::new(std::sync::Barrier::new(2));
+            let setter = thread::spawn({
+                let (there, go) = (there.clone(), go.clone());
+                move || {
+                    go.wait();
+                    there.set();
+                }
+            });
+            let waiter = spawn({
+                let (here, there) = (here.clone(), there.clone());
+                move || wait([here, there]).len()
+            });
+            yield_now();
+            go.wait();
+            here.set();
+            assert_eq!(waiter.get().unwrap(), 2);
+            setter.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_iteration_that_is_over_stays_over() {
+    let event = Event::new();
+    let mut ready = iwait([&event]).timeout(SHORT);
+    assert!(ready.next().is_none());
+    event.set();
+    assert!(ready.next().is_none());
 }

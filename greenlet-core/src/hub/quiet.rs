@@ -9,6 +9,7 @@ use super::{Context, Deadline, Hub, Nanos, Resume, TimerAction, WakeTimer, block
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::Header;
 use crate::lock::Lock;
+use crate::monitor;
 use crate::raise::Raised;
 use crate::report;
 use crate::wait::{WaitList, wait};
@@ -19,6 +20,9 @@ use crate::wait::{WaitList, wait};
 /// [watcher](crate::watcher) that counts is active; and when nobody else could come: the thread is the only one of its process, or
 /// its hub was promised to be [isolated](crate::Config::isolated). As long as there are other threads it is not raised,
 /// since they might wake the hub; see [`Config::idle_report`](crate::Config::idle_report) for that case.
+///
+/// A handler of a [signal](crate::signal) does not count either, though a signal may come: who waits for one uses
+/// [`signal::wait`](crate::signal::wait), which counts, or [`ShutdownOn::run`](crate::signal::ShutdownOn::run).
 ///
 /// A greenlet that sleeps without an end ([`Duration::MAX`](std::time::Duration::MAX)) means to, and counts as a timer does.
 ///
@@ -255,7 +259,8 @@ impl Hub {
             }
             if over(check_at) {
                 check_at = None;
-                if is_only_thread() && self.give_up() {
+                // A thread may have sent something as its last act, after the look above.
+                if is_only_thread() && !self.shared.has_arrivals() && self.give_up() {
                     return;
                 }
             }
@@ -344,7 +349,7 @@ const MOST_LISTED: usize = 50;
 /// After that it sleeps without a limit: threads that are still there belong to the program.
 const CHECKS: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
 
-/// How many threads there are that never wake a hub: the monitor.
+/// How many threads there are that never wake a hub: the monitor, unless it calls something of the user's.
 pub(crate) static SILENT_THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the process has no other thread than this one that could wake a hub. False where that cannot be known.
@@ -352,9 +357,9 @@ fn is_only_thread() -> bool {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::fs::MetadataExt;
+        let silent = if monitor::may_wake_somebody() { 0 } else { SILENT_THREADS.load(Ordering::Relaxed) };
         // The directory has a subdirectory for each thread, so it is linked to by each of them, by itself and its parent.
-        std::fs::metadata("/proc/self/task")
-            .is_ok_and(|tasks| tasks.nlink() == 3 + SILENT_THREADS.load(Ordering::Relaxed))
+        std::fs::metadata("/proc/self/task").is_ok_and(|tasks| tasks.nlink() == 3 + silent)
     }
     #[cfg(not(target_os = "linux"))]
     false

@@ -95,7 +95,7 @@ pub(super) fn install(signal: c_int) -> io::Result<()> {
     let invalid =
         || io::Error::new(io::ErrorKind::InvalidInput, format!("{signal} is no signal that can be handled"));
     let previous = usize::try_from(signal).ok().and_then(|at| PREVIOUS.get(at)).ok_or_else(invalid)?;
-    if signal == libc::SIGSEGV || signal == libc::SIGBUS || signal == 0 {
+    if [0, libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGBUS].contains(&signal) {
         return Err(invalid());
     }
     if previous.get().is_some() {

@@ -190,6 +190,11 @@ pub(crate) fn hub_ends(hub: &HubShared) {
     process::process().remove_hub(hub);
 }
 
+/// Whether the monitor's thread might wake a greenlet: it calls subscribers and functions of the user's.
+pub(crate) fn may_wake_somebody() -> bool {
+    process::process().has_guests()
+}
+
 /// In a forked child, on the only thread that is left: forgets the hubs of the others, and starts the monitor anew if the
 /// parent had started it.
 pub(crate) fn restart_after_fork() -> io::Result<()> {

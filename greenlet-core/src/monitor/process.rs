@@ -74,6 +74,11 @@ impl Process {
         }
     }
 
+    /// Whether the monitor's thread calls anything of the user's, which might wake somebody.
+    pub(super) fn has_guests(&self) -> bool {
+        !lock(&self.subscribers).is_empty() || !lock(&self.functions).is_empty()
+    }
+
     pub(super) fn functions(&self) -> Vec<(u64, Duration, Function)> {
         lock(&self.functions).clone()
     }

@@ -70,7 +70,7 @@ impl Settings {
     }
 
     /// The signal by which a blocked thread is asked what it is doing. Default: `SIGURG`, which is ignored by whoever does
-    /// not handle it. A handler that was there before still gets what others send.
+    /// not handle it. A handler that was there before still gets what others send; one that is installed later gets the monitor's too.
     pub fn signal(mut self, signal: i32) -> Settings {
         self.signal = Some(signal);
         self

@@ -434,7 +434,9 @@ unsafe impl<T, S: Store<T>> Attempt for Put<'_, T, S> {
     type Payload = Option<T>;
 
     fn try_now(&mut self) -> Option<Result<(), ShutDown<T>>> {
-        match self.core.put(self.item.take()?, WhenFull::Refuse) {
+        // Only a future that is polled after its end has none: without it there is nothing to wait for either.
+        let item = self.item.take().expect("an operation is not polled after it was done");
+        match self.core.put(item, WhenFull::Refuse) {
             Ok(()) => Some(Ok(())),
             Err(PutError::ShutDown(item)) => Some(Err(ShutDown(item))),
             Err(PutError::Full(item)) => {

@@ -223,7 +223,7 @@ macro_rules! queue {
             /// Clones the next item and leaves it there, waiting for one if there is none.
             ///
             /// Several may peek at the same item. `T`'s `clone` runs while the queue is locked: it must not wait for
-            /// anything (it panics then), nor use this queue.
+            /// anything (it panics then, or blocks everybody on a thread without a hub), nor use this queue.
             ///
             /// # Errors
             /// [`ShutDown`] once the queue is shut down and empty.

@@ -16,7 +16,7 @@
 //! Nothing is lost on the operations that were not selected: an item that is not taken stays in its queue, an item that is not put
 //! comes back with its operation, a permit stays with the semaphore. That holds under kills and timeouts too.
 //!
-//! An operation is a future as well: in an async task, `queue.get_op().await` waits for it ([`future`](mod@crate::future)).
+//! An operation (but for [`after`]) is a future as well: in an async task, `queue.get_op().await` waits for it ([`future`](mod@crate::future)).
 //!
 //! gevent waits for several objects with `gevent.wait` and `iwait`, which are [`wait`](crate::wait()) and [`iwait`](crate::iwait) here: those tell
 //! *which* objects are ready, and take nothing.
@@ -97,8 +97,11 @@ pub struct After {
 /// ```
 #[macro_export]
 macro_rules! select {
+    () => {
+        ::core::compile_error!("select! needs an operation, or a default")
+    };
     ($($tokens:tt)+) => {
-        $crate::__select!(@arms [] [a b c d e f g h i j k l m n o p] $($tokens)+)
+        $crate::__select!(@arms [] [__a __b __c __d __e __f __g __h __i __j __k __l __m __n __o __p] $($tokens)+)
     };
 }
 
@@ -108,11 +111,11 @@ macro_rules! __select {
     (@arms [$($arms:tt)*] [$($names:ident)*] default => $default:expr $(,)?) => {
         $crate::__select!(@run [$($arms)*] [Now { $default }])
     };
-    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:block, $($rest:tt)*) => {
-        $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => $body)] [$($names)*] $($rest)*)
+    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => { $($body:tt)* }, $($rest:tt)*) => {
+        $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => { $($body)* })] [$($names)*] $($rest)*)
     };
-    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:block $($rest:tt)*) => {
-        $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => $body)] [$($names)*] $($rest)*)
+    (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => { $($body:tt)* } $($rest:tt)*) => {
+        $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => { $($body)* })] [$($names)*] $($rest)*)
     };
     (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:expr, $($rest:tt)*) => {
         $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => $body)] [$($names)*] $($rest)*)
@@ -120,21 +123,26 @@ macro_rules! __select {
     (@arms [$($arms:tt)*] [$name:ident $($names:ident)*] $pattern:pat = $operation:expr => $body:expr) => {
         $crate::__select!(@arms [$($arms)* ($name $pattern = $operation => $body)] [$($names)*])
     };
+    (@arms [$($arms:tt)*] [] $($rest:tt)+) => {
+        ::core::compile_error!("select! takes at most 16 operations")
+    };
     (@arms [$($arms:tt)+] [$($names:ident)*]) => {
         $crate::__select!(@run [$($arms)+] [Wait { unreachable!("one of the operations was done") }])
     };
     (@run [$(($name:ident $pattern:pat = $operation:expr => $body:expr))*] [$how:ident $default:block]) => {{
-        let ($($name,)*) = {
-            $(let mut $name = $crate::select::IntoArm::into_arm($operation);)*
-            $crate::select::choose(&mut [$(&mut $name),*], $crate::select::How::$how);
-            ($($crate::select::Arm::take(&mut $name),)*)
+        // A `match`, so that what an operation borrows from may be a temporary.
+        let ($($name,)*) = match ($($crate::select::IntoArm::into_arm($operation),)*) {
+            ($(mut $name,)*) => {
+                $crate::select::choose(&mut [$(&mut $name),*], $crate::select::How::$how);
+                ($($crate::select::Arm::take(&mut $name),)*)
+            }
         };
         $crate::__select!(@pick [$(($name $pattern => $body))*] $default)
     }};
     (@pick [] $default:block) => { $default };
     (@pick [($name:ident $pattern:pat => $body:expr) $($rest:tt)*] $default:block) => {
-        if let Some(output) = $name {
-            let $pattern = output;
+        if let ::core::option::Option::Some(__output) = $name {
+            let $pattern = __output;
             $body
         } else {
             $crate::__select!(@pick [$($rest)*] $default)

@@ -1,6 +1,7 @@
 //! Somebody who waits, and how he is woken.
 
 use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomPinned;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
@@ -18,6 +19,8 @@ pub struct Node<P> {
     state: AtomicU8,
     waiter: UnsafeCell<Waiter>,
     payload: UnsafeCell<P>,
+    /// Others reach it through its neighbours: a `&mut` to what it is in must not promise that nobody does.
+    _pinned: PhantomPinned,
 }
 
 /// In a list, or about to be put there.
@@ -50,6 +53,7 @@ impl<P> Node<P> {
             state: AtomicU8::new(LINKED),
             waiter: UnsafeCell::new(waiter),
             payload: UnsafeCell::new(payload),
+            _pinned: PhantomPinned,
         }
     }
 
@@ -247,9 +251,8 @@ impl Wakeup {
 /// A waker is somebody else's code, and whoever wakes has others to wake.
 #[cold]
 fn wake_task(waker: Waker) {
-    if !crate::report::contain(|| waker.wake()) {
-        crate::report::error(format_args!("waking an async task panicked"));
-    }
+    // What is raised in the greenlet that wakes, while the waker suspends it, is meant for it and not for the waker: it comes again.
+    crate::report::contain_for(format_args!("waking an async task"), || waker.wake());
 }
 
 /// Wake-ups of many, collected under the lock and done after it is given back.

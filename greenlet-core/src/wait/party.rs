@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::marker::PhantomPinned;
 
 use super::{WaitList, Wakeup, wait};
 use crate::hub::Deadline;
@@ -12,13 +13,15 @@ use crate::lock::Lock;
 ///
 /// Whoever notifies *claims* first, under the lock of the list, and hands over and *announces* then, under the same lock. A claim that is
 /// refused means that the waiter has what he wants, and that the node is to be skipped: so one who wants one thing is never given two.
-/// With a successful claim the waiter has won, as with the notification of a single wait: a raise that comes between the claim and the
-/// announcement has to wait. He is woken by the announcement.
+/// In a party of one, a successful claim means that the waiter has won, as the notification of a single wait does: a raise that comes between the
+/// claim and the announcement has to wait. He is woken by the announcement.
 ///
 /// Locks are taken in this order: that of a list, then that of a party.
 #[expect(missing_debug_implementations, reason = "only sealed traits name it")]
 pub struct Party {
     state: Lock<State>,
+    /// As in a node.
+    _pinned: PhantomPinned,
 }
 
 struct State {
@@ -32,8 +35,8 @@ struct State {
     wakeup: Option<Wakeup>,
 }
 
-// SAFETY: a wake-up stays here only from a claim to an announcement, which the same thread makes in one critical section; apart from that it is
-// `None`.
+// SAFETY: a wake-up stays here only in a party of one, from its only claim to the announcement, which the same thread makes in one
+// critical section; apart from that it is `None`.
 unsafe impl Send for State {}
 
 impl State {
@@ -65,7 +68,8 @@ impl Party {
     }
 
     fn with(open: usize, arrived: Option<VecDeque<u32>>) -> Party {
-        Party { state: Lock::new(State { open, arrived, host: WaitList::new(), wakeup: None }) }
+        let state = State { open, arrived, host: WaitList::new(), wakeup: None };
+        Party { state: Lock::new(state), _pinned: PhantomPinned }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -78,7 +82,11 @@ impl Party {
             return false;
         }
         state.open -= 1;
-        if let Some(((), wakeup)) = state.host.notify_first(|()| ()) {
+        // A party of many is told by the announcement: between the claims of two threads, each would find the other's wake-up here, and
+        // `Wakeup::Here` is for its own thread only. Nothing is handed over there that a raise could lose.
+        if state.arrived.is_none()
+            && let Some(((), wakeup)) = state.host.notify_first(|()| ())
+        {
             state.wakeup = Some(wakeup);
         }
         true

@@ -136,7 +136,7 @@ impl AsyncSender {
         let shared = self.0.clone();
         let arrive = move |hub: &Hub| {
             // Before the call: what is sent from now on is another one.
-            shared.pending.store(false, Ordering::Release);
+            shared.pending.swap(false, Ordering::AcqRel);
             let state = hub.asyncs.0.borrow().get(&shared.id).cloned();
             if let Some(state) = state {
                 state.core.call(hub);
@@ -147,7 +147,10 @@ impl AsyncSender {
                 hub.call_soon(Box::new(arrive));
                 Ok(())
             }
-            _ => self.0.hub.push_call(Box::new(arrive)).map_err(|_| HubGone),
+            _ => self.0.hub.push_call(Box::new(arrive)).map_err(|_| {
+                self.0.pending.store(false, Ordering::Release);
+                HubGone
+            }),
         }
     }
 }

@@ -90,10 +90,13 @@ impl Core {
         }
     }
 
-    fn stop_counting(&self, hub: &Hub) {
-        if self.counts.replace(false) && self.active.get() {
+    /// True if it counted until now.
+    fn stop_counting(&self, hub: &Hub) -> bool {
+        let counted = self.counts.replace(false);
+        if counted && self.active.get() {
             hub.discount();
         }
+        counted
     }
 
     /// Whether an event of that start still means something.

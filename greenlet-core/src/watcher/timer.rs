@@ -88,8 +88,7 @@ impl Timer {
     /// Keeps nothing alive: see the [module](crate::watcher#rules-for-callbacks).
     pub fn uncounted(self) -> Timer {
         let hub = Hub::current_hub();
-        self.state.core.stop_counting(hub);
-        if self.state.key.get().is_some() {
+        if self.state.core.stop_counting(hub) && self.state.key.get().is_some() {
             hub.change_uncounted_timers(1);
         }
         self

@@ -4,6 +4,7 @@
 pub mod torture;
 
 use std::fmt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -205,7 +206,18 @@ pub fn run_child(test: &str) -> Output {
 
 /// As `run_child`, with more in its environment.
 pub fn run_child_with(test: &str, environment: &[(&str, &str)]) -> Output {
-    Command::new(std::env::current_exe().expect("a test has an executable"))
+    let mut child = Command::new(std::env::current_exe().expect("a test has an executable"));
+    // Whoever runs in the background of a shell ignores these, and so would the child.
+    let defaults = || {
+        for signal in [libc::SIGINT, libc::SIGQUIT] {
+            // SAFETY: async-signal-safe, and nobody handles these signals here yet.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: it makes system calls only.
+    unsafe { child.pre_exec(defaults) };
+    child
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
         .envs(environment.iter().copied())
