@@ -315,7 +315,7 @@ impl Hub {
     }
 
     /// Who waits, a line for each, main first.
-    fn list_waiting(&self) -> String {
+    pub(super) fn list_waiting(&self) -> String {
         let mut list = String::new();
         let live = self.live.borrow();
         let all = std::iter::once(&self.main).chain(live.iter());
@@ -337,7 +337,7 @@ impl Hub {
         let _ = greenlet.describe(out);
         out.push_str(&format!(", spawned at {}", greenlet.site));
         if let Some(wait) = self.waiting_of(header) {
-            out.push_str(&format!(", waits for {} at {:#x}", wait.kind, wait.address));
+            out.push_str(&format!(", waits: {}", wait.kind));
         }
     }
 }

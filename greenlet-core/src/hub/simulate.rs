@@ -530,23 +530,11 @@ impl Hub {
     }
 
     fn describe_deadlock(&self, simulation: &Simulation) -> String {
-        let mut text = format!(
+        format!(
             "the simulation is deadlocked at {:?} of its time: nobody is ready, no timer is set, and nobody outside owes an \
-             answer. These wait:",
-            simulation.now()
-        );
-        let live = self.live.borrow();
-        for header in std::iter::once(&self.main).chain(live.iter()) {
-            // SAFETY: live greenlets are held by the hub, and so is main.
-            let greenlet = unsafe { header.as_ref() };
-            let waiting = match greenlet.local.worker.get() {
-                // SAFETY: a greenlet has its worker until it has ended.
-                Some(worker) => unsafe { worker.as_ref() }.waiting.get(),
-                None => self.main_waiting.get(),
-            };
-            let kind = waiting.map_or("something", |wait| wait.kind);
-            let _ = write!(text, "\n    {}, waits: {kind}", Description(greenlet));
-        }
-        text
+             answer. These wait:{}",
+            simulation.now(),
+            self.list_waiting()
+        )
     }
 }
