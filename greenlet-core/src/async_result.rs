@@ -244,7 +244,9 @@ impl<T: Clone + 'static> Greenlet<T> {
     }
 }
 
-impl<T> Watch for AsyncResult<T> {
+// SAFETY: it has one such list.
+
+unsafe impl<T> Watch for AsyncResult<T> {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
         let state = &mut *self.state.lock();
         at(state.outcome.is_some(), &mut state.waiters);

@@ -82,7 +82,9 @@ impl Event {
     }
 }
 
-impl Watch for Event {
+// SAFETY: it has one such list.
+
+unsafe impl Watch for Event {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
         let state = &mut *self.state.lock();
         at(state.set, &mut state.waiters);

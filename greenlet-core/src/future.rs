@@ -208,6 +208,16 @@ impl<'a, T: Clone> IntoFuture for &'a AsyncResult<T> {
     }
 }
 
+/// `(&greenlet).await` is what it returned.
+impl<'a, T: Clone> IntoFuture for &'a Greenlet<T> {
+    type Output = Result<T, GreenletError>;
+    type IntoFuture = OperationFuture<WhenReady<&'a Greenlet<T>, Self::Output>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Operation(WhenReady { object: self, output: |greenlet| greenlet.get() }).into_future()
+    }
+}
+
 /// `greenlet.await` is what it returned.
 impl<T: Clone> IntoFuture for Greenlet<T> {
     type Output = Result<T, GreenletError>;

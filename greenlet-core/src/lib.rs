@@ -50,13 +50,16 @@
 //! | [`scope`], [`Greenlet::scoped`] | greenlets that borrow, and those that end with a block |
 //! | [`GreenletRef::kill`], [`Kill`], [`killall`], [`raise()`], [`catch`], [`attempt`], [`Raised`], [`GreenletExit`] | raising |
 //! | [`Greenlet::link`], [`GreenletRef::link_to`], [`spawn_link`], [`LinkedExited`] | links |
-//! | [`sleep()`], [`yield_now`], [`Timeout`], [`with_timeout`] | time |
+//! | [`sleep()`], [`yield_now`], [`idle`], [`Timeout`], [`with_timeout`], [`Instant`] | time and turns |
+//! | [`select!`], [`mod@select`], [`wait()`], [`iwait`], [`Waitable`] | waiting for several things |
+//! | [`future`] | futures in greenlets, and everything here in async tasks |
 //! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | waiting for others |
 //! | [`sync`] | semaphores, and std's locks in cooperative form |
 //! | [`pool`] | groups, bounded pools, mapping over them, and threads for what blocks |
 //! | [`greenlet_local!`], [`tree_local!`] | a value for each greenlet, or each tree of spawns |
 //! | [`add_spawn_callback`] | who is told of every start |
 //! | [`Hub`], [`HubHandle`], [`HubThread`], [`run`], [`Config`], [`StackSize`] | hubs and threads |
+//! | [`Hub::join`], [`LoopExit`], [`Hub::set_error_handler`] | when nothing is left to do, and where failures go |
 //! | [`signal`] | the system's signals, and the orderly end of a program |
 //! | [`monitor`], [`Hub::add_switch_hook`] | who blocks a hub, what all greenlets are doing, metrics |
 //! | [`sim`] | tests in virtual time: a schedule that follows from a seed, kills at every suspension point |

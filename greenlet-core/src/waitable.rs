@@ -48,7 +48,9 @@ pub trait Waitable: sealed::Watch {}
 pub(crate) mod sealed {
     use super::WaitList;
 
-    pub trait Watch {
+    /// # Safety
+    /// An object shows one list, always the same.
+    pub unsafe trait Watch {
         /// Shows, under the lock, whether it is ready, and the list of those who wait until it is.
         fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>));
     }
@@ -58,7 +60,8 @@ use sealed::Watch;
 
 macro_rules! through_pointers {
     ($($pointer:ty),*) => {$(
-        impl<W: Waitable + ?Sized> Watch for $pointer {
+        // SAFETY: what it points to does not change.
+        unsafe impl<W: Waitable + ?Sized> Watch for $pointer {
             fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
                 (**self).look(at);
             }
@@ -72,7 +75,8 @@ through_pointers!(&W, Rc<W>, Arc<W>, Box<W>);
 /// An object and what it is called.
 impl<K, W: Waitable> Waitable for (K, W) {}
 
-impl<K, W: Waitable> Watch for (K, W) {
+// SAFETY: as the object does.
+unsafe impl<K, W: Waitable> Watch for (K, W) {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
         self.1.look(at);
     }
@@ -84,8 +88,8 @@ impl<K, W: Waitable> Watch for (K, W) {
 /// A kill or timeout of the waiting greenlet ends the wait, and does nothing to the objects. For a count: `iwait(objects).take(n)`.
 ///
 /// ```
-/// use greenlet_core::{sleep, spawn, wait, Event, Waitable};
-/// use std::{rc::Rc, time::Duration};
+/// use greenlet_core::{spawn, wait, Event, Waitable};
+/// use std::rc::Rc;
 ///
 /// let event = Rc::new(Event::new());
 /// let setter = spawn({
@@ -158,7 +162,8 @@ impl<W: Waitable> IWait<W> {
         self
     }
 
-    /// As `next`, waiting for at most `timeout`. Between two calls, something else can be done.
+    /// As `next`, waiting for at most `timeout`. Between two calls, something else can be done: unlike `next`'s, its `None` may mean only
+    /// that nothing has become ready yet.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<W> {
         let (whole, this) = (self.deadline.fix(), Deadline::After(timeout).fix());
         self.next_until(whole.into_iter().chain(this).min().map_or(Deadline::Never, Deadline::At))
@@ -177,7 +182,8 @@ impl<W: Waitable> IWait<W> {
         let member = &mut watching.members[number as usize];
         if let Some(object) = &member.object {
             // Whoever announced it marks the node after that, under the lock of the list: the node must not go before.
-            object.look(&mut |_, list| {
+            // SAFETY: an object shows one list, always the same.
+            object.look(&mut |_, list| unsafe {
                 list.leave(&member.node);
             });
         }
@@ -215,7 +221,8 @@ impl<W: Waitable> Drop for Watching<W> {
     fn drop(&mut self) {
         for member in &self.members {
             if let Some(object) = &member.object {
-                object.look(&mut |_, list| {
+                // SAFETY: as above.
+                object.look(&mut |_, list| unsafe {
                     list.leave(&member.node);
                 });
             }

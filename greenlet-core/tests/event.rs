@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use greenlet_core::{Event, Hub, Kill, joinall, run, spawn, yield_now};
-use support::{FOREVER, GENEROUS, SHORT, settle, until};
+use support::{FOREVER, GENEROUS, SHORT, settle, until, with};
 
 #[test]
 fn waiting_for_a_set_event_does_not_suspend() {
@@ -290,4 +290,15 @@ fn every_kind_of_waiter_is_woken_by_a_set_from_any_other_thread() {
             assert!(waiter.join().unwrap());
         }
     }
+}
+
+#[test]
+fn set_runs_nobody_before_the_setter_waits() {
+    let event = Rc::new(Event::new());
+    let waiter = with(&event, |event| event.wait());
+    settle();
+    event.set();
+    assert!(!waiter.ready());
+    yield_now();
+    assert!(waiter.ready());
 }

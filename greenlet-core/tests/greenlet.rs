@@ -901,3 +901,30 @@ fn absurd_and_zero_times_are_taken() {
         assert_eq!(now.get().unwrap(), 1);
     });
 }
+
+#[test]
+fn nothing_else_runs_on_the_thread_until_a_greenlet_waits() {
+    let inside = Rc::new(Cell::new(0));
+    let jobs: Vec<_> = (0..10)
+        .map(|_| {
+            let inside = inside.clone();
+            spawn(move || {
+                for _ in 0..3 {
+                    assert_eq!(inside.replace(1), 0);
+                    // Longer than a time slice of the kernel's; what does not wait does not suspend.
+                    let began = std::time::Instant::now();
+                    while began.elapsed() < std::time::Duration::from_micros(200) {
+                        let queue = greenlet_core::Queue::unbounded();
+                        queue.put(()).unwrap();
+                        queue.get().unwrap();
+                        spawn(|| ());
+                    }
+                    assert_eq!(inside.replace(0), 1);
+                    yield_now();
+                }
+            })
+        })
+        .collect();
+    greenlet_core::joinall(&jobs);
+    assert!(jobs.iter().all(|job| job.value().is_some()));
+}

@@ -465,6 +465,21 @@ fn too_much_memory_is_told_and_then_the_relief() {
 }
 
 #[test]
+fn subscribers_hear_that_the_monitor_has_started() {
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let _subscription = monitor::subscribe(move |notice| {
+        if matches!(notice, Notice::Started) {
+            let _ = tell.lock().unwrap().send(());
+        }
+    });
+    for _ in 0..2 {
+        let _monitor = quickly();
+        told.recv_timeout(GENEROUS).unwrap();
+    }
+}
+
+#[test]
 fn the_report_is_a_warning_of_tracing() {
     const TEST: &str = "the_report_is_a_warning_of_tracing";
     if is_child(TEST) {

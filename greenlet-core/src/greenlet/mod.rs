@@ -529,12 +529,6 @@ impl GreenletRef {
         self.home_hub()?.live_greenlet(id)
     }
 
-    /// When it was made, to within 17 ms and the hub's last look at the clock.
-    #[expect(dead_code, reason = "for those who watch how old greenlets are")]
-    pub(crate) fn born(&self) -> Nanos {
-        self.header_ref().born.nanos()
-    }
-
     /// Where it was spawned.
     pub fn spawn_site(&self) -> &'static Location<'static> {
         self.header_ref().site
@@ -597,7 +591,9 @@ impl<T> Deref for Greenlet<T> {
     }
 }
 
-impl Watch for GreenletRef {
+// SAFETY: it has one such list.
+
+unsafe impl Watch for GreenletRef {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
         let header = self.header_ref();
         if !header.ended() && header.shared.is_closed() {
@@ -610,7 +606,9 @@ impl Watch for GreenletRef {
 
 impl Waitable for GreenletRef {}
 
-impl<T> Watch for Greenlet<T> {
+// SAFETY: it has one such list.
+
+unsafe impl<T> Watch for Greenlet<T> {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
         GreenletRef::look(self, at);
     }

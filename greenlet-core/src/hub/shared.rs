@@ -14,6 +14,7 @@ use super::inbox::{Closed, Inbox, Link, LinkKind, Pushed, Taken};
 use super::poller::{Poller, replace_fd};
 use super::vitals::Vitals;
 use crate::greenlet::raw::Header;
+use crate::report;
 use crate::signal::Slot;
 use crate::stack::StackSize;
 
@@ -169,7 +170,7 @@ impl HubShared {
     fn ring(&self) {
         // It fails only when 2^64 - 2 rings were never read, or when the descriptor was closed behind our back.
         if let Err(error) = self.write_doorbell() {
-            tracing::error!(target: "greenlet", %error, hub = self.id, "cannot wake a hub");
+            report::error(format_args!("cannot wake hub {}: {error}", self.id));
         }
     }
 

@@ -11,6 +11,7 @@ use crate::async_result::AsyncResult;
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::Header;
 use crate::raise::{Raised, catch_if};
+use crate::report;
 use crate::stack::StackSize;
 
 impl Hub {
@@ -181,7 +182,7 @@ impl HubThread {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(target: "greenlet", hub = self.handle.name(), "the thread of a hub panicked");
+            report::error(format_args!("the thread of hub {:?} panicked", self.handle.name()));
         }
     }
 }

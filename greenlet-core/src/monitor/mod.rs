@@ -67,6 +67,7 @@ pub use settings::Settings;
 pub use thread_state::{SystemCall, ThreadState};
 
 use crate::hub::{Config, Hub, HubHandle, HubRef, HubShared};
+use crate::report;
 
 /// Starts the monitor with the default [`Settings`], unless it runs already.
 ///
@@ -181,7 +182,7 @@ pub(crate) fn hub_begins(hub: &HubRef, config: &Config) {
     if (config.monitored || settings::wanted_by_environment())
         && let Err(error) = start()
     {
-        tracing::warn!(target: "greenlet", %error, "the monitor cannot be started");
+        report::contain(|| tracing::warn!(target: "greenlet", %error, "the monitor cannot be started"));
     }
 }
 

@@ -1,19 +1,22 @@
 //! The tasks of a thread pool: handles to them, and where their results go.
 
 use std::fmt;
+use std::future::IntoFuture;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::threads::Shared;
 use crate::failure::{Failure, GreenletError};
+use crate::future::OperationFuture;
 use crate::hub::Deadline;
 use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::raise::GreenletExit;
 use crate::report;
-use crate::wait::{WaitList, wait};
-use crate::waitable::{Waitable, sealed::Watch};
+use crate::select::Operation;
+use crate::wait::{Attempt, WaitList, wait};
+use crate::waitable::{Waitable, WhenReady, sealed::Watch};
 
 /// What a [`ThreadPool`](super::ThreadPool) was told to run: waits for it, and has its result.
 ///
@@ -82,6 +85,11 @@ impl<T> Task<T> {
         self.slot.wait(Deadline::After(timeout))
     }
 
+    /// [`wait`](Task::wait), for [`select!`](crate::select!) and `.await`.
+    pub fn wait_op(&self) -> Operation<impl Attempt<Output = ()>> {
+        Operation(WhenReady { object: self, output: |_| () })
+    }
+
     /// Waits for the task and takes its result. A kill or timeout that ends the wait drops the result.
     ///
     /// # Errors
@@ -100,7 +108,9 @@ impl<T> Task<T> {
     }
 }
 
-impl<T> Watch for Task<T> {
+// SAFETY: it has one such list.
+
+unsafe impl<T> Watch for Task<T> {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
         let state = &mut *self.slot.state.lock();
         at(state.ended, &mut state.waiters);
@@ -108,6 +118,16 @@ impl<T> Watch for Task<T> {
 }
 
 impl<T> Waitable for Task<T> {}
+
+/// `task.await` is its result.
+impl<T> IntoFuture for Task<T> {
+    type Output = Result<T, TaskError>;
+    type IntoFuture = OperationFuture<WhenReady<Task<T>, Self::Output>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Operation(WhenReady { object: self, output: |task| task.slot.take(Deadline::Never) }).into_future()
+    }
+}
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -164,9 +164,10 @@ impl<T, S: Store<T>> Core<T, S> {
             drop(state);
             return Err(PutError::ShutDown(item));
         }
-        if let Some(getter) = state.getters.claim_first() {
-            state.unfinished += 1;
-            let ((), wakeup) = state.getters.notify(getter, |slot| *slot = Some(item));
+        let inner = &mut *state;
+        if let Some(getter) = inner.getters.claim_first() {
+            inner.unfinished += 1;
+            let ((), wakeup) = getter.notify(|slot| *slot = Some(item));
             drop(state);
             wakeup.wake();
             return Ok(());
@@ -252,7 +253,7 @@ impl<T, S: Store<T>> Core<T, S> {
         let mut state = self.state.lock();
         match state.getters.claim_first() {
             Some(getter) => {
-                let ((), wakeup) = state.getters.notify(getter, |slot| *slot = Some(item));
+                let ((), wakeup) = getter.notify(|slot| *slot = Some(item));
                 drop(state);
                 wakeup.wake();
             }

@@ -335,7 +335,9 @@ macro_rules! queue {
         /// Ready while there are items, and when it is shut down.
         impl<T $(: $Bound)?> Waitable for $Queue<T> {}
 
-        impl<T $(: $Bound)?> Watch for $Queue<T> {
+        // SAFETY: it has one such list.
+
+        unsafe impl<T $(: $Bound)?> Watch for $Queue<T> {
             fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
                 self.core.watch(at);
             }

@@ -10,6 +10,7 @@ use signal_hook::SigId;
 use signal_hook::low_level::{register, unregister};
 
 use super::{SignalError, describe};
+use crate::report;
 
 /// Cannot be handled at all, or come from a fault: the code that faulted would fault again when the handler returns.
 const FORBIDDEN: [c_int; 6] =
@@ -64,12 +65,17 @@ impl Registration {
                 handled.unattended = Some(unattended);
             }
         }
-        if first {
-            use_the_alternate_stack(signal);
-        }
+        let alternate = if first { use_the_alternate_stack(signal) } else { Ok(()) };
         handled.registrations += 1;
         if let Some(unattended) = &handled.unattended {
             unattended.store(false, Ordering::SeqCst);
+        }
+        drop(all);
+        if let Err(error) = alternate {
+            // Not under the lock: a subscriber is somebody else's code.
+            report::contain(|| {
+                tracing::debug!(target: "greenlet", %error, "{} is handled on the stack of who runs", describe(signal));
+            });
         }
         Ok(Registration { signal, id })
     }
@@ -102,16 +108,13 @@ fn current_action(signal: c_int) -> io::Result<libc::sigaction> {
 
 /// The stack of a greenlet may have no room for a signal's frame, which is several KiB. The hub's threads have an alternate
 /// one for the reports of overflows; handlers take it as well.
-fn use_the_alternate_stack(signal: c_int) {
-    let Ok(mut action) = current_action(signal) else { return };
+fn use_the_alternate_stack(signal: c_int) -> io::Result<()> {
+    let mut action = current_action(signal)?;
     action.sa_flags |= libc::SA_ONSTACK;
     // SAFETY: the handler that is installed already, on another stack. Nobody replaces it in this moment but who breaks the
     // process-wide registry, too.
     let changed = unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
-    if changed != 0 {
-        let error = io::Error::last_os_error();
-        tracing::debug!(target: "greenlet", %error, "{} is handled on the stack of who runs", describe(signal));
-    }
+    if changed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Ends the process as that signal does when nobody handles it, without a core dump. Returns where it does not end a process: in

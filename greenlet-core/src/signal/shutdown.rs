@@ -174,7 +174,8 @@ pub fn shutdown_on(signals: impl IntoIterator<Item = c_int>) -> Result<ShutdownO
 /// Shuts the program down as a signal of [`shutdown_on`] does: for any greenlet, thread or hub. Never suspends.
 ///
 /// [`Shutdown`] is raised in the main greenlet that is inside [`ShutdownOn::run`], once: later calls do nothing. False if no
-/// [`ShutdownOn`] is there, and then nothing happens. (If there are several, on several threads, all are told.)
+/// [`ShutdownOn`] is there, and then nothing happens. (If there are several, on several threads, all are told.) A signal that comes more than
+/// 0.1 seconds later counts as the second one, and ends the process.
 pub fn shutdown() -> bool {
     let programs = programs().clone();
     programs.iter().for_each(|program| program.begin(None));

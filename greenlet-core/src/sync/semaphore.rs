@@ -200,7 +200,9 @@ impl Semaphore {
     }
 }
 
-impl Watch for Semaphore {
+// SAFETY: it has one such list.
+
+unsafe impl Watch for Semaphore {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
         let state = &mut *self.state.lock();
         at(state.available > 0, &mut state.watchers);
@@ -395,7 +397,9 @@ impl BoundedSemaphore {
     }
 }
 
-impl Watch for BoundedSemaphore {
+// SAFETY: it has one such list.
+
+unsafe impl Watch for BoundedSemaphore {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
         self.semaphore.look(at);
     }

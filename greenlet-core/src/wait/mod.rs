@@ -1,6 +1,6 @@
 //! Waiting: the list of those who wait on a primitive, and the one function that suspends.
 //!
-//! A wait node lives on the stack of the waiter and is linked into a list under the primitive's lock. Whoever has
+//! A wait node lives with the waiter (on its stack; in a future; in an `IWait`) and is linked into a list under the primitive's lock. Whoever has
 //! something for it (an item, a permit, "it is set") takes the node out of the list under the lock, leaves it in the
 //! node's payload, marks it notified, and wakes the waiter after the lock.
 //!
@@ -11,7 +11,8 @@
 //! permit or wake-up that has to be handed back. (gevent: a wake-up that is already queued goes before the throw.)
 //!
 //! # Invariants
-//! - A node is in at most one list, and only while its waiter is inside [`wait`]; lists are touched under the lock.
+//! - A node is in at most one list, and does not move meanwhile: [`wait`], and the destructors of [`Slot`] and `IWait`, take it out. Lists are
+//!   touched under the lock.
 //! - The waker reads the node for the last time before it stores `notified`; after that the waiter may be gone.
 //! - Wake-ups are hints: a waiter that resumes without being notified goes on waiting.
 
@@ -19,6 +20,7 @@ mod node;
 mod party;
 mod slot;
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -86,36 +88,24 @@ impl<P> WaitList<P> {
 
     /// Takes out the first waiter who can still be given something. The caller notifies him.
     #[inline]
-    pub(crate) fn claim_first(&mut self) -> Option<Claimed<P>> {
+    pub(crate) fn claim_first(&mut self) -> Option<Claimed<'_, P>> {
         loop {
             let node = self.first?;
             // SAFETY: the node is in the list, so it is alive.
             unsafe {
                 self.unlink(node);
                 if node.as_ref().claim() {
-                    return Some(Claimed(node));
+                    return Some(Claimed(node, PhantomData));
                 }
                 node.as_ref().mark_apart();
             }
         }
     }
 
-    /// Gives something to a waiter that was claimed here.
-    #[inline]
-    pub(crate) fn notify<R>(
-        &mut self,
-        claimed: Claimed<P>,
-        hand_over: impl FnOnce(&mut P) -> R,
-    ) -> (R, Wakeup) {
-        // SAFETY: who has the list has its lock.
-        unsafe { claimed.notify(hand_over) }
-    }
-
     /// Takes out the first waiter, lets `hand_over` change its payload, and notifies it.
     #[inline]
     pub(crate) fn notify_first<R>(&mut self, hand_over: impl FnOnce(&mut P) -> R) -> Option<(R, Wakeup)> {
-        let claimed = self.claim_first()?;
-        Some(self.notify(claimed, hand_over))
+        Some(self.claim_first()?.notify(hand_over))
     }
 
     /// Notifies everybody who waits now, in order.
@@ -172,9 +162,12 @@ impl<P> WaitList<P> {
     }
 
     /// Takes a node out, if it is still in. True if it was notified.
-    pub(crate) fn leave(&mut self, node: &Node<P>) -> bool {
+    ///
+    /// # Safety
+    /// If the node is in a list, it is this one.
+    pub(crate) unsafe fn leave(&mut self, node: &Node<P>) -> bool {
         if node.linked() {
-            // SAFETY: a linked node is in the list that it was put into, and the caller names that one.
+            // SAFETY: a linked node is in a list, and that is this one (caller).
             unsafe { self.unlink(NonNull::from(node)) };
             node.mark_apart();
         }

@@ -1,13 +1,13 @@
 //! Somebody who waits, and how he is woken.
 
 use std::cell::{Cell, UnsafeCell};
-use std::marker::PhantomPinned;
+use std::marker::{PhantomData, PhantomPinned};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
 use std::thread::Thread;
 
-use super::Party;
+use super::{Party, WaitList};
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::Header;
 use crate::hub;
@@ -67,7 +67,7 @@ impl<P> Node<P> {
         self.state.load(Ordering::Acquire) == NOTIFIED
     }
 
-    /// Whether it is in a list. That is certain under the list's lock only; once it is not, it stays so.
+    /// Whether it is in a list. That is certain under the list's lock only; once it was taken out, it stays so until its owner links it again.
     #[inline]
     pub(super) fn linked(&self) -> bool {
         self.state.load(Ordering::Acquire) == LINKED
@@ -147,17 +147,14 @@ pub(super) enum Openness {
 
 /// A waiter that was taken out of its list, and will be notified.
 #[must_use = "a claimed waiter sleeps until it is notified"]
-pub(crate) struct Claimed<P>(pub(super) NonNull<Node<P>>);
+pub(crate) struct Claimed<'a, P>(pub(super) NonNull<Node<P>>, pub(super) PhantomData<&'a mut WaitList<P>>);
 
-impl<P> Claimed<P> {
+impl<P> Claimed<'_, P> {
     /// Lets `hand_over` change the payload, and marks the node notified.
-    ///
-    /// # Safety
-    /// Still under the lock under which it was claimed.
     #[inline]
-    pub(super) unsafe fn notify<R>(self, hand_over: impl FnOnce(&mut P) -> R) -> (R, Wakeup) {
-        // SAFETY: a node that was claimed is alive until it is marked, its payload and waiter are ours under the lock,
-        // and it is not touched afterwards.
+    pub(crate) fn notify<R>(self, hand_over: impl FnOnce(&mut P) -> R) -> (R, Wakeup) {
+        // SAFETY: a node that was claimed is alive until it is marked, its payload and waiter are ours under the lock, which is
+        // held as long as the list is borrowed, and it is not touched afterwards.
         unsafe {
             let node = self.0.as_ref();
             let result = hand_over(&mut *node.payload.get());

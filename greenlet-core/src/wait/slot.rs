@@ -11,7 +11,7 @@ use super::{Node, Party, WaitList, Waiter};
 /// Sealed: it is implemented by what the primitives return (`Queue::get_op` and the like).
 ///
 /// # Safety
-/// Whenever the attempt is `Send`, so are its payload and its output. (Callers cannot see the payload of an opaque attempt, so the bound
+/// An attempt shows one list, always the same. And whenever the attempt is `Send`, so are its payload and its output. (Callers cannot see the payload of an opaque attempt, so the bound
 /// cannot be theirs.)
 pub unsafe trait Attempt {
     /// What the operation results in.
@@ -133,7 +133,8 @@ impl<A: Attempt> Slot<A> {
     fn take_out(&mut self) -> Option<(bool, A::Payload)> {
         let node = self.node.as_ref()?;
         let mut notified = false;
-        self.attempt.look(None, &mut |_, list| notified = list.leave(node));
+        // SAFETY: an attempt shows one list, always the same.
+        self.attempt.look(None, &mut |_, list| notified = unsafe { list.leave(node) });
         // From here on nobody else knows the node.
         let node = self.node.take()?;
         Some((notified, node.into_payload()))

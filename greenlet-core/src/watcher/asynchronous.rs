@@ -45,6 +45,8 @@ struct Shared {
     hub: HubRef,
     /// A call is on its way.
     pending: AtomicBool,
+    /// Counts stops: what was sent before one is void.
+    stops: AtomicU64,
 }
 
 /// Lets an [`Async`] call back. Cheap to clone.
@@ -69,7 +71,12 @@ impl Async {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let hub = Hub::current_hub();
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let shared = Arc::new(Shared { id, hub: hub.shared.clone(), pending: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            id,
+            hub: hub.shared.clone(),
+            pending: AtomicBool::new(false),
+            stops: AtomicU64::new(0),
+        });
         let core = Core::new("async", Location::caller(), f);
         let watcher = Async { state: Rc::new(State { core, shared }) };
         watcher.start();
@@ -94,6 +101,8 @@ impl Async {
     pub fn stop(&self) {
         let hub = Hub::try_current();
         self.state.core.deactivate(hub);
+        self.state.shared.stops.fetch_add(1, Ordering::AcqRel);
+        self.state.shared.pending.store(false, Ordering::Release);
         if let Some(hub) = hub {
             hub.asyncs.0.borrow_mut().remove(&self.state.shared.id);
         }
@@ -134,7 +143,11 @@ impl AsyncSender {
             return Ok(());
         }
         let shared = self.0.clone();
+        let stops = shared.stops.load(Ordering::Acquire);
         let arrive = move |hub: &Hub| {
+            if shared.stops.load(Ordering::Acquire) != stops {
+                return;
+            }
             // Before the call: what is sent from now on is another one.
             shared.pending.swap(false, Ordering::AcqRel);
             let state = hub.asyncs.0.borrow().get(&shared.id).cloned();

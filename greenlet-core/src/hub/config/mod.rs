@@ -33,6 +33,8 @@ use crate::stack::{GuardMode, StackConfig, StackSize};
 /// | `max_blocking_time` | `GREENLET_MAX_BLOCKING_TIME` | `none` | [`max_blocking_time`](Config::max_blocking_time), a time, or `none` for the monitor's own |
 /// | `threadpool_idle` | `GREENLET_THREADPOOL_IDLE` | `5s` | [`threadpool_idle`](Config::threadpool_idle), a time or `none` |
 ///
+/// [`isolated`](Config::isolated) is a promise rather than a setting, and has neither a name nor a variable.
+///
 /// Sizes take the suffixes `k`, `m` and `g` (powers of 1024). Times take `us`, `ms`, `s`, `min` and `h`; without one they are
 /// seconds, and may have decimals. Case does not matter.
 ///

@@ -10,7 +10,9 @@
 //! | [`Event::wait_op`](crate::Event::wait_op) | `()` |
 //! | [`AsyncResult::get_op`](crate::AsyncResult::get_op) | `Result<T, AsyncResultError>` |
 //! | [`GreenletRef::join_op`](crate::GreenletRef::join_op), [`Greenlet::get_op`](crate::Greenlet::get_op) | `()`, `Result<T, GreenletError>` |
-//! | [`Semaphore::permit_op`](crate::sync::Semaphore::permit_op) | [`Permit`](crate::sync::Permit) |
+//! | [`Semaphore::permit_op`](crate::sync::Semaphore::permit_op), and of [`BoundedSemaphore`](crate::sync::BoundedSemaphore) | [`Permit`](crate::sync::Permit) |
+//! | [`Semaphore::wait_op`](crate::sync::Semaphore::wait_op), and of the other one | `()` |
+//! | [`Task::wait_op`](crate::pool::Task::wait_op) | `()` |
 //! | [`after`] | `()` |
 //!
 //! Nothing is lost on the operations that were not selected: an item that is not taken stays in its queue, an item that is not put
