@@ -486,7 +486,7 @@ fn a_stack_without_room_is_not_looked_at() {
                 }
                 std::hint::black_box(frame);
             }
-            sink(here - (50 << 10));
+            sink(here - (51 << 10));
         });
         let shallow = spawn(|| use_up(0));
         settle();

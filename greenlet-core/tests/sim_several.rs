@@ -4,7 +4,10 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use greenlet_core::future::{block_on, block_on_timeout};
@@ -107,6 +110,18 @@ fn several_objects_come_once_each() {
 
 // --- futures ------------------------------------------------------------------------------------------------------
 
+/// Polls two gets, and drops the slower one, which may have been given something by then.
+async fn first_of_two<T>(queue: &Queue<T>) -> Option<T> {
+    let mut one = pin!(queue.get_op().into_future());
+    let mut other = pin!(queue.get_op().into_future());
+    poll_fn(|context| match one.as_mut().poll(context) {
+        Poll::Pending => other.as_mut().poll(context),
+        ready => ready,
+    })
+    .await
+    .ok()
+}
+
 /// Operations as futures that are dropped at any point: what they were given goes to others.
 fn futures() {
     let tally = Tally::default();
@@ -117,8 +132,9 @@ fn futures() {
             let (queue, got) = (queue.clone(), got.clone());
             spawn(move || {
                 for _ in 0..6 {
-                    let item = survive(|| match below(3) {
+                    let item = survive(|| match below(4) {
                         0 => block_on(queue.get_op()).ok(),
+                        3 => block_on(first_of_two(&queue)),
                         1 => block_on_timeout(queue.get_op(), pause()).ok().and_then(Result::ok),
                         _ => queue.get_timeout(pause()).ok(),
                     });
