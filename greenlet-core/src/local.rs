@@ -131,60 +131,69 @@ impl<T: 'static> LocalKey<T> {
     }
 }
 
-impl<T: 'static> LocalKey<Cell<T>> {
-    /// Sets the value.
-    #[track_caller]
-    pub fn set(&'static self, value: T) {
-        self.with(|cell| cell.set(value));
-    }
+/// What std's `LocalKey` offers for cells, and `Debug`, for a key with `with`.
+macro_rules! cell_keys {
+    ($Key:ident) => {
+        impl<T: 'static> $Key<Cell<T>> {
+            /// Sets the value.
+            #[track_caller]
+            pub fn set(&'static self, value: T) {
+                self.with(|cell| cell.set(value));
+            }
 
-    /// A copy of the value.
-    #[track_caller]
-    pub fn get(&'static self) -> T
-    where
-        T: Copy,
-    {
-        self.with(Cell::get)
-    }
+            /// A copy of the value.
+            #[track_caller]
+            pub fn get(&'static self) -> T
+            where
+                T: Copy,
+            {
+                self.with(Cell::get)
+            }
 
-    /// Takes the value and leaves the default.
-    #[track_caller]
-    pub fn take(&'static self) -> T
-    where
-        T: Default,
-    {
-        self.with(Cell::take)
-    }
+            /// Takes the value and leaves the default.
+            #[track_caller]
+            pub fn take(&'static self) -> T
+            where
+                T: Default,
+            {
+                self.with(Cell::take)
+            }
 
-    /// Sets the value and returns the old one.
-    #[track_caller]
-    pub fn replace(&'static self, value: T) -> T {
-        self.with(|cell| cell.replace(value))
-    }
+            /// Sets the value and returns the old one.
+            #[track_caller]
+            pub fn replace(&'static self, value: T) -> T {
+                self.with(|cell| cell.replace(value))
+            }
+        }
+
+        impl<T: 'static> $Key<RefCell<T>> {
+            /// Calls `f` with the value borrowed.
+            ///
+            /// # Panics
+            /// When it is borrowed mutably.
+            #[track_caller]
+            pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+                self.with(|cell| f(&cell.borrow()))
+            }
+
+            /// Calls `f` with the value borrowed mutably.
+            ///
+            /// # Panics
+            /// When it is borrowed.
+            #[track_caller]
+            pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+                self.with(|cell| f(&mut cell.borrow_mut()))
+            }
+        }
+
+        impl<T: 'static> fmt::Debug for $Key<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($Key), "(..)"))
+            }
+        }
+    };
 }
 
-impl<T: 'static> LocalKey<RefCell<T>> {
-    /// Calls `f` with the value borrowed.
-    ///
-    /// # Panics
-    /// When it is borrowed mutably.
-    #[track_caller]
-    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        self.with(|cell| f(&cell.borrow()))
-    }
+pub(crate) use cell_keys;
 
-    /// Calls `f` with the value borrowed mutably.
-    ///
-    /// # Panics
-    /// When it is borrowed.
-    #[track_caller]
-    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
-        self.with(|cell| f(&mut cell.borrow_mut()))
-    }
-}
-
-impl<T: 'static> fmt::Debug for LocalKey<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LocalKey(..)")
-    }
-}
+cell_keys!(LocalKey);

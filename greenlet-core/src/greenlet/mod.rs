@@ -541,6 +541,12 @@ impl Header {
         describe(self.given_name().as_ref().map(|name| &***name), self.id, out)
     }
 
+    /// And where it was spawned.
+    pub(crate) fn describe_with_site(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.describe(out)?;
+        write!(out, ", spawned at {}", self.site)
+    }
+
     /// As `describe`, neither allocating nor waiting for a lock.
     pub(crate) fn describe_in_signal(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         self.with_given_name(|name| describe(name, self.id, out))

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use crate::hub::Hub;
+use crate::local::cell_keys;
 
 /// Declares statics of which each *spawn tree* has one value: gevent's `spawn_tree_locals`, in the shape of `thread_local!`.
 ///
@@ -103,60 +104,4 @@ impl<T: 'static> TreeKey<T> {
     }
 }
 
-impl<T: 'static> TreeKey<Cell<T>> {
-    /// Sets the value.
-    #[track_caller]
-    pub fn set(&'static self, value: T) {
-        self.with(|cell| cell.set(value));
-    }
-
-    /// A copy of the value.
-    #[track_caller]
-    pub fn get(&'static self) -> T
-    where
-        T: Copy,
-    {
-        self.with(Cell::get)
-    }
-
-    /// Takes the value and leaves the default.
-    #[track_caller]
-    pub fn take(&'static self) -> T
-    where
-        T: Default,
-    {
-        self.with(Cell::take)
-    }
-
-    /// Sets the value and returns the old one.
-    #[track_caller]
-    pub fn replace(&'static self, value: T) -> T {
-        self.with(|cell| cell.replace(value))
-    }
-}
-
-impl<T: 'static> TreeKey<RefCell<T>> {
-    /// Calls `f` with the value borrowed.
-    ///
-    /// # Panics
-    /// When it is borrowed mutably.
-    #[track_caller]
-    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        self.with(|cell| f(&cell.borrow()))
-    }
-
-    /// Calls `f` with the value borrowed mutably.
-    ///
-    /// # Panics
-    /// When it is borrowed.
-    #[track_caller]
-    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
-        self.with(|cell| f(&mut cell.borrow_mut()))
-    }
-}
-
-impl<T: 'static> fmt::Debug for TreeKey<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TreeKey(..)")
-    }
-}
+cell_keys!(TreeKey);

@@ -334,8 +334,7 @@ impl Hub {
     fn describe_waiting(&self, header: NonNull<Header>, out: &mut String) {
         // SAFETY: main and live greenlets are held by the hub.
         let greenlet = unsafe { header.as_ref() };
-        let _ = greenlet.describe(out);
-        out.push_str(&format!(", spawned at {}", greenlet.site));
+        let _ = greenlet.describe_with_site(out);
         if let Some(wait) = self.waiting_of(header) {
             out.push_str(&format!(", waits: {}", wait.kind));
         }

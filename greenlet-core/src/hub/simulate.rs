@@ -15,7 +15,6 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
-use std::fmt::Write as _;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -273,8 +272,10 @@ impl Simulation {
         let local = unsafe { &header.as_ref().local };
         local.yielded.set(local.queued.get());
         if self.turns.get() > self.settings.turn_limit && self.failures.get() == 0 {
+            let mut culprits = self.culprits.borrow_mut();
+            culprits.push_str("\n    ");
             // SAFETY: as above.
-            let _ = write!(self.culprits.borrow_mut(), "\n    {}", Description(unsafe { header.as_ref() }));
+            let _ = unsafe { header.as_ref() }.describe_with_site(&mut *culprits);
         }
         // What waited for the end of an earlier suspension came too late.
         let late: Vec<_> =
@@ -420,16 +421,6 @@ impl fmt::Debug for Simulation {
 
 impl Moment {
     pub(crate) const ALL: [Moment; 4] = [Moment::Entering, Moment::Soon, Moment::Idle, Moment::Waking];
-}
-
-/// A greenlet as reports name it.
-struct Description<'a>(&'a Header);
-
-impl fmt::Display for Description<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.describe(f)?;
-        write!(f, ", spawned at {}", self.0.site)
-    }
 }
 
 impl Hub {

@@ -1,12 +1,11 @@
 //! Waiting for each other.
 
-use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
 use crate::hub::Deadline;
 use crate::lock::Lock;
-use crate::wait::{WaitList, wait};
+use crate::wait::{WaitList, wait_unless_given_up};
 
 /// Lets a number of greenlets, or threads, wait until all of them are there: std's `Barrier`, cooperative.
 ///
@@ -82,22 +81,11 @@ impl Barrier {
             wakeups.wake();
             return Some(BarrierWaitResult { is_leader: true });
         }
-        // `wait` asks for the list when it links the node, and once more if it unlinks it: the count changes under the
-        // same lock as the list, so whoever leaves is not counted for a moment longer.
-        let linked = Cell::new(false);
-        wait("Barrier", state, |state| state.counted(&linked), (), deadline).ok()?;
+        state.waiting += 1;
+        // Under the same lock as the list: whoever leaves is not counted for a moment longer.
+        let leave = |state: &mut State| state.waiting -= 1;
+        wait_unless_given_up("Barrier", state, |state| &mut state.waiters, leave, (), deadline).ok()?;
         Some(BarrierWaitResult { is_leader: false })
-    }
-}
-
-impl State {
-    fn counted(&mut self, linked: &Cell<bool>) -> &mut WaitList<()> {
-        if linked.replace(true) {
-            self.waiting -= 1;
-        } else {
-            self.waiting += 1;
-        }
-        &mut self.waiters
     }
 }
 

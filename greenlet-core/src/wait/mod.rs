@@ -180,15 +180,27 @@ pub(crate) struct TimedOut<P>(pub(crate) P);
 
 /// Waits in the list that `list` finds under the lock, until notified. Greenlets suspend, threads without a hub park.
 ///
-/// `list` is called once, to link the node, and once more only if the node is taken out without having been notified: a
-/// primitive may keep count of its waiters there (`Barrier` does).
-///
 /// A raise unwinds from here, unless the node has won (module docs). `what` names the wait for those who look on.
 #[inline(always)]
 pub(crate) fn wait<I, P>(
     what: &'static str,
+    guard: LockGuard<'_, I>,
+    list: impl Fn(&mut I) -> &mut WaitList<P>,
+    payload: P,
+    deadline: Deadline,
+) -> Result<P, TimedOut<P>> {
+    wait_unless_given_up(what, guard, list, |_| (), payload, deadline)
+}
+
+/// As [`wait`]. When the wait ends without a notification, because of a deadline, a raise, or since nobody may wait here, `given_up` is called
+/// under the lock, in the critical section in which the node is not in the list any more: for primitives that know more of their waiters
+/// than the list does.
+#[inline(always)]
+pub(crate) fn wait_unless_given_up<I, P>(
+    what: &'static str,
     mut guard: LockGuard<'_, I>,
     list: impl Fn(&mut I) -> &mut WaitList<P>,
+    given_up: impl Fn(&mut I),
     payload: P,
     deadline: Deadline,
 ) -> Result<P, TimedOut<P>> {
@@ -197,6 +209,7 @@ pub(crate) fn wait<I, P>(
         Context::Greenlet(_, header) => Waiter::Greenlet(*header),
         Context::Thread => Waiter::of_this_thread(),
         Context::Loop => {
+            given_up(&mut guard);
             drop(guard);
             hub::blocked_in_loop();
         }
@@ -207,7 +220,7 @@ pub(crate) fn wait<I, P>(
     // of the list on every other way out.
     unsafe { list(&mut guard).push(NonNull::from(&node)) };
     drop(guard);
-    let unlink = Unlink { lock, list: &list, node: &node };
+    let unlink = Unlink { lock, list: &list, given_up: &given_up, node: &node };
     let notified = match context {
         Context::Greenlet(hub, header) => {
             hub.note_wait(header, what, std::ptr::from_ref(lock).addr());
@@ -221,13 +234,14 @@ pub(crate) fn wait<I, P>(
 }
 
 /// Takes a node out of its list, unless it was notified.
-struct Unlink<'a, I, P, L: Fn(&mut I) -> &mut WaitList<P>> {
+struct Unlink<'a, I, P, L: Fn(&mut I) -> &mut WaitList<P>, G: Fn(&mut I)> {
     lock: &'a Lock<I>,
     list: &'a L,
+    given_up: &'a G,
     node: &'a Node<P>,
 }
 
-impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>> Unlink<'_, I, P, L> {
+impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>, G: Fn(&mut I)> Unlink<'_, I, P, L, G> {
     #[inline]
     fn notified(&self) -> bool {
         self.node.notified()
@@ -243,12 +257,13 @@ impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>> Unlink<'_, I, P, L> {
             // SAFETY: a node that was not notified is in its list, and that is decided under the lock.
             unsafe { (self.list)(&mut guard).unlink(NonNull::from(self.node)) };
             self.node.mark_apart();
+            (self.given_up)(&mut guard);
         }
         notified
     }
 }
 
-impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>> Drop for Unlink<'_, I, P, L> {
+impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>, G: Fn(&mut I)> Drop for Unlink<'_, I, P, L, G> {
     #[inline]
     fn drop(&mut self) {
         if self.node.linked() {
@@ -259,10 +274,10 @@ impl<I, P, L: Fn(&mut I) -> &mut WaitList<P>> Drop for Unlink<'_, I, P, L> {
 
 /// The waiting of a greenlet. False: the deadline passed.
 #[inline(always)]
-fn suspend<I, P, L: Fn(&mut I) -> &mut WaitList<P>>(
+fn suspend<I, P, L: Fn(&mut I) -> &mut WaitList<P>, G: Fn(&mut I)>(
     hub: &Hub,
     header: NonNull<Header>,
-    unlink: &Unlink<'_, I, P, L>,
+    unlink: &Unlink<'_, I, P, L, G>,
     mut deadline: Deadline,
 ) -> bool {
     let timer = hub::WakeTimer::start(hub, header, &mut deadline);
@@ -300,8 +315,8 @@ fn park_thread(timeout: Option<Duration>) {
 
 /// The waiting of a thread that has no hub, or of a coroutine of `may`.
 #[cold]
-fn park<I, P, L: Fn(&mut I) -> &mut WaitList<P>>(
-    unlink: &Unlink<'_, I, P, L>,
+fn park<I, P, L: Fn(&mut I) -> &mut WaitList<P>, G: Fn(&mut I)>(
+    unlink: &Unlink<'_, I, P, L, G>,
     mut deadline: Deadline,
 ) -> bool {
     let deadline = deadline.fix();

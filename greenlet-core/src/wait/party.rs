@@ -1,10 +1,9 @@
 //! Several waits of one waiter.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::marker::PhantomPinned;
 
-use super::{WaitList, Wakeup, wait};
+use super::{WaitList, Wakeup, wait, wait_unless_given_up};
 use crate::hub::Deadline;
 use crate::lock::Lock;
 
@@ -40,14 +39,6 @@ struct State {
 unsafe impl Send for State {}
 
 impl State {
-    /// The list of the host, when it joins (`waiting` is false then) and when it gives up.
-    fn host(&mut self, waiting: &Cell<bool>) -> &mut WaitList<()> {
-        if waiting.replace(true) {
-            self.open = 0;
-        }
-        &mut self.host
-    }
-
     fn arrive(&mut self, number: u32) {
         if let Some(arrived) = &mut self.arrived {
             // There is room for as many as may claim.
@@ -127,10 +118,9 @@ impl Party {
         if state.open == 0 {
             return true;
         }
-        // `wait` asks for the list once more if it gives up, because of a deadline or a raise: the party closes in the same critical
-        // section, so that nobody claims a host who has left.
-        let waiting = Cell::new(false);
-        wait(what, state, |state| state.host(&waiting), (), deadline).is_ok()
+        // Closed in the same critical section, so that nobody claims a host who has left.
+        let close = |state: &mut State| state.open = 0;
+        wait_unless_given_up(what, state, |state| &mut state.host, close, (), deadline).is_ok()
     }
 
     /// The next that came true, waiting for it. `None`: the deadline came first.

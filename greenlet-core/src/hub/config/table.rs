@@ -75,9 +75,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         name: "idle_report",
         expected: "a time above zero, such as 30s, 5min or 0.5 (seconds), or none",
         parse: |config, text| {
-            let after = duration_or_none::parse(text).filter(|after| !after.is_some_and(|t| t.is_zero()))?;
-            config.idle_report = after;
-            Some(())
+            duration_or_none::parse_above_zero(text).map(|after| config.idle_report = after)
         },
         show: |config| duration_or_none::show(config.idle_report),
     },
@@ -97,9 +95,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         name: "max_blocking_time",
         expected: "a time above zero, such as 100ms or 0.1 (seconds), or none for the monitor's own",
         parse: |config, text| {
-            let limit = duration_or_none::parse(text).filter(|limit| !limit.is_some_and(|t| t.is_zero()))?;
-            config.max_blocking = limit;
-            Some(())
+            duration_or_none::parse_above_zero(text).map(|limit| config.max_blocking = limit)
         },
         show: |config| duration_or_none::show(config.max_blocking),
     },

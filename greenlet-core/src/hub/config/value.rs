@@ -75,6 +75,10 @@ pub(super) mod duration_or_none {
         super::or_none(text, super::duration::parse)
     }
 
+    pub(in super::super) fn parse_above_zero(text: &str) -> Option<Option<Duration>> {
+        parse(text).filter(|time| !time.is_some_and(|time| time.is_zero()))
+    }
+
     pub(in super::super) fn show(time: Option<Duration>) -> String {
         time.map_or("none".to_owned(), super::duration::show)
     }
