@@ -4,6 +4,9 @@
 //! run meanwhile. It takes any future that needs no particular executor. One that needs a runtime's reactor (tokio's sockets and
 //! timers) needs it still: enter that runtime's context, whose own threads then do the work.
 //!
+//! **Futures beside greenlets.** An [`Executor`] runs any number of futures as tasks in one greenlet; a [`Source`](crate::io::Source) can be
+//! [polled](crate::io::Source::poll_io).
+//!
 //! **Greenlets' things in async tasks.** Every [operation](mod@crate::select) is a future, on any executor, in any thread: `queue.get_op().await`,
 //! `event.wait_op().await`, `greenlet.get_op().await`. For greenlets, events and results `.await` works on references directly. A future that is
 //! dropped gives back what it was given, so nothing is lost by a cancelled task: an item goes to the next getter, or to the front of its
@@ -31,6 +34,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod executor;
+
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
@@ -49,6 +54,8 @@ use crate::sleep::yield_now;
 use crate::timeout::TimedOut;
 use crate::wait::{Attempt, Slot, WaitList, Waiter, wait};
 use crate::waitable::WhenReady;
+
+pub use executor::{Executor, Task};
 
 /// Runs a future to its end in the current greenlet, which is suspended whenever the future waits. On a thread without a hub it
 /// parks the thread.

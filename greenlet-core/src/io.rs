@@ -11,6 +11,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -83,7 +84,21 @@ struct Side {
     events: AtomicU32,
     /// The count at which the direction was found exhausted, plus one: the next try can be saved. 0: not known.
     exhausted: AtomicU32,
-    waiting: Lock<WaitList<()>>,
+    waiting: Lock<Waiting>,
+}
+
+/// Who is told of the next event.
+struct Waiting {
+    /// Greenlets and threads: one at most.
+    list: WaitList<()>,
+    /// The future that polled last, which may be gone.
+    task: Option<Waker>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.task.is_none()
+    }
 }
 
 #[derive(Debug)]
@@ -94,17 +109,25 @@ struct Registration {
 
 impl Side {
     fn new() -> Side {
-        Side { events: AtomicU32::new(0), exhausted: AtomicU32::new(0), waiting: Lock::new(WaitList::new()) }
+        Side {
+            events: AtomicU32::new(0),
+            exhausted: AtomicU32::new(0),
+            waiting: Lock::new(Waiting { list: WaitList::new(), task: None }),
+        }
     }
 
     fn happened(&self) {
         let mut waiting = self.waiting.lock();
         // Only changed under the lock, so no read-modify-write is needed.
         self.events.store(self.events.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-        let first = waiting.notify_first(|_| ());
+        let first = waiting.list.notify_first(|_| ());
+        let task = waiting.task.take();
         drop(waiting);
         if let Some(((), wakeup)) = first {
             wakeup.wake();
+        }
+        if let Some(task) = task {
+            task.wake();
         }
     }
 
@@ -149,6 +172,13 @@ enum First {
     Try,
     /// Save the try that would find nothing.
     UnlessExhausted,
+}
+
+/// What came of an operation that was tried, or not tried for a good reason.
+enum Attempted<R> {
+    Done(R),
+    /// The count of events from before the attempt.
+    WouldBlock(u32),
 }
 
 fn closed() -> io::Error {
@@ -230,22 +260,41 @@ impl<S: AsFd> Source<S> {
             hub.take_part();
         }
         loop {
+            match self.attempt(side, &mut first, &mut operation)? {
+                Attempted::Done(done) => return Ok(done),
+                Attempted::WouldBlock(events) => self.wait_since(direction, events, &mut deadline)?,
+            }
+        }
+    }
+
+    /// Runs the operation once, unless it is known that it would block.
+    #[inline(always)]
+    fn attempt<R>(
+        &self,
+        side: &Side,
+        first: &mut First,
+        operation: &mut impl FnMut(&S, u32) -> io::Result<R>,
+    ) -> io::Result<Attempted<R>> {
+        loop {
             if self.shared.closed.load(Ordering::Acquire) {
                 return Err(closed());
             }
             let events = side.events.load(Ordering::Acquire);
-            let skip = first == First::UnlessExhausted
+            let skip = *first == First::UnlessExhausted
                 && side.is_exhausted(events)
                 && !self.shared.irregular.load(Ordering::Acquire);
-            first = First::Try;
-            if !skip {
-                match operation(&self.inner, events) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    done => return done,
-                }
+            *first = First::Try;
+            if skip {
+                return Ok(Attempted::WouldBlock(events));
             }
-            self.wait_since(direction, events, &mut deadline)?;
+            match operation(&self.inner, events) {
+                Ok(done) => return Ok(Attempted::Done(done)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Attempted::WouldBlock(events));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -276,11 +325,64 @@ impl<S: AsFd> Source<S> {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
-        if !waiting.is_empty() {
+        if !waiting.list.is_empty() {
             return Err(taken(direction));
         }
         deadline.fix();
-        wait(direction.waiting(), waiting, |list| list, (), *deadline).map_err(|_| timed_out())
+        wait(direction.waiting(), waiting, |waiting| &mut waiting.list, (), *deadline)
+            .map_err(|_| timed_out())
+    }
+
+    /// [`io`](Source::io) for futures: runs `operation`, and where it would block, has the task woken when it is worth trying again.
+    ///
+    /// Does not suspend. One task at a time for each direction: the one that polled last is woken.
+    ///
+    /// # Errors
+    /// What `operation` returned; `NotConnected` when the source was [closed](Source::close); `Unsupported` on a thread that has no
+    /// hub, where nobody would see the descriptor become ready.
+    pub fn poll_io<R>(
+        &self,
+        direction: Direction,
+        context: &mut task::Context<'_>,
+        mut operation: impl FnMut(&S) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.poll_retry(direction, context, First::Try, |inner, _| operation(inner))
+    }
+
+    fn poll_retry<R>(
+        &self,
+        direction: Direction,
+        context: &mut task::Context<'_>,
+        mut first: First,
+        mut operation: impl FnMut(&S, u32) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let side = self.shared.side(direction);
+        loop {
+            let events = match self.attempt(side, &mut first, &mut operation)? {
+                Attempted::Done(done) => return Poll::Ready(Ok(done)),
+                Attempted::WouldBlock(events) => events,
+            };
+            if Hub::try_current().is_none() {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "polled on a thread that has no hub: nobody would see it become ready",
+                )));
+            }
+            self.watch(direction)?;
+            let mut waiting = side.waiting.lock();
+            let quiet = side.events.load(Ordering::Acquire) == events && !self.is_closed();
+            if !quiet {
+                continue;
+            }
+            match &waiting.task {
+                Some(task) if task.will_wake(context.waker()) => return Poll::Pending,
+                _ => {}
+            }
+            let replaced = waiting.task.replace(context.waker().clone());
+            drop(waiting);
+            drop(replaced); // user code
+            return Poll::Pending;
+        }
     }
 
     /// In a panic hook, where the hub cannot run: the thread itself waits.
@@ -371,14 +473,31 @@ where
         if buffer.is_empty() {
             return self.at_once(|mut inner| inner.read(buffer));
         }
-        self.retry(Direction::Read, timeout, First::UnlessExhausted, |mut inner, events| {
-            let n = inner.read(buffer)?;
-            if n > 0 && n < buffer.len() {
-                // The kernel had no more: the next read would block unless an event comes first.
-                self.shared.read.mark_exhausted(events);
-            }
-            Ok(n)
+        self.retry(Direction::Read, timeout, First::UnlessExhausted, |inner, events| {
+            self.read_once(inner, buffer, events)
         })
+    }
+
+    /// [`read`](Source::read) for futures, as [`poll_io`](Source::poll_io).
+    ///
+    /// # Errors
+    /// As [`poll_io`](Source::poll_io).
+    pub fn poll_read(&self, context: &mut task::Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(self.at_once(|mut inner| inner.read(buffer)));
+        }
+        let operation = |inner: &S, events| self.read_once(inner, buffer, events);
+        self.poll_retry(Direction::Read, context, First::UnlessExhausted, operation)
+    }
+
+    #[inline]
+    fn read_once(&self, mut inner: &S, buffer: &mut [u8], events: u32) -> io::Result<usize> {
+        let n = inner.read(buffer)?;
+        if n > 0 && n < buffer.len() {
+            // The kernel had no more: the next read would block unless an event comes first.
+            self.shared.read.mark_exhausted(events);
+        }
+        Ok(n)
     }
 }
 
@@ -394,13 +513,30 @@ where
         if buffer.is_empty() {
             return self.at_once(|mut inner| inner.write(buffer));
         }
-        self.retry(Direction::Write, timeout, First::UnlessExhausted, |mut inner, events| {
-            let n = inner.write(buffer)?;
-            if n > 0 && n < buffer.len() {
-                self.shared.write.mark_exhausted(events);
-            }
-            Ok(n)
+        self.retry(Direction::Write, timeout, First::UnlessExhausted, |inner, events| {
+            self.write_once(inner, buffer, events)
         })
+    }
+
+    /// [`write`](Source::write) for futures, as [`poll_io`](Source::poll_io).
+    ///
+    /// # Errors
+    /// As [`poll_io`](Source::poll_io).
+    pub fn poll_write(&self, context: &mut task::Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(self.at_once(|mut inner| inner.write(buffer)));
+        }
+        let operation = |inner: &S, events| self.write_once(inner, buffer, events);
+        self.poll_retry(Direction::Write, context, First::UnlessExhausted, operation)
+    }
+
+    #[inline]
+    fn write_once(&self, mut inner: &S, buffer: &[u8], events: u32) -> io::Result<usize> {
+        let n = inner.write(buffer)?;
+        if n > 0 && n < buffer.len() {
+            self.shared.write.mark_exhausted(events);
+        }
+        Ok(n)
     }
 }
 

@@ -51,12 +51,17 @@
 //! | [`TcpListener`], [`Incoming`], [`ListenOptions`] | accepting connections |
 //! | [`TcpStream`] | a connection |
 //! | [`OwnedReadHalf`], [`OwnedWriteHalf`], [`ReuniteError`] | its two directions, for two greenlets |
+//! | [`Stream`], [`Address`] | what all connections have in common |
 //! | [`AddressError`] | what failed, address by address |
 
 #![forbid(unsafe_code)]
 
 mod addr;
+mod address;
+mod stream;
 mod tcp;
 
 pub use addr::AddressError;
+pub use address::Address;
+pub use stream::Stream;
 pub use tcp::{Incoming, ListenOptions, OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream};

@@ -17,6 +17,8 @@ pub enum ErrorContext {
     Greenlet(GreenletRef),
     /// A callback of the loop: of a link, or of [`run_callback`](crate::watcher::run_callback).
     Callback,
+    /// A task of an [`Executor`](crate::future::Executor).
+    Task,
     /// The callback of a [watcher](crate::watcher), which goes on.
     Watcher {
         /// Which: `timer`, `io` ...
@@ -49,6 +51,7 @@ impl fmt::Display for ErrorContext {
         match self {
             ErrorContext::Greenlet(greenlet) => greenlet.fmt(f),
             ErrorContext::Callback => f.write_str("a callback of the loop"),
+            ErrorContext::Task => f.write_str("a task"),
             ErrorContext::Watcher { kind, made_at } => {
                 write!(f, "the callback of the {kind} watcher of {made_at}")
             }

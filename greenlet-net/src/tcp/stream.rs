@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream as StdStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use greenlet_core::io::{Direction, Source};
@@ -14,6 +15,7 @@ use super::connect::connect;
 use super::timeout::{SharedTimeout, refuse_zero};
 use super::{OwnedReadHalf, OwnedWriteHalf, split};
 use crate::addr::{Task, first_success};
+use crate::{Address, Stream};
 
 /// A connection: [`std::net::TcpStream`] for greenlets.
 ///
@@ -110,6 +112,25 @@ impl Connection {
             Err(_) if self.source.is_closed() => Err(closed()),
             done => done,
         }
+    }
+
+    fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self.source.poll_read(context, buffer) {
+            Poll::Ready(Ok(0) | Err(_)) if self.source.is_closed() => Poll::Ready(Err(closed())),
+            done => done,
+        }
+    }
+
+    fn poll_write_vectored(
+        &self,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if buffers.iter().all(|buffer| buffer.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
+        let send = |stream: &StdStream| SockRef::from(stream).send_vectored_with_flags(buffers, NO_SIGNAL);
+        self.source.poll_io(Direction::Write, context, send)
     }
 
     fn receive(&self, operation: impl FnMut(&StdStream) -> io::Result<usize>) -> io::Result<usize> {
@@ -390,6 +411,64 @@ impl Write for TcpStream {
     #[inline]
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Stream for TcpStream {
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.connection.read(buffer)
+    }
+
+    fn send(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.connection.write(buffer)
+    }
+
+    fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.connection.write_vectored(buffers)
+    }
+
+    fn poll_recv(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.connection.poll_read(context, buffer)
+    }
+
+    fn poll_send(&self, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        self.connection.source.poll_write(context, buffer)
+    }
+
+    fn poll_send_vectored(
+        &self,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.connection.poll_write_vectored(context, buffers)
+    }
+
+    fn poll_finish(&self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        TcpStream::shutdown(self, how)
+    }
+
+    fn close(&self) {
+        TcpStream::close(self);
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        TcpStream::set_read_timeout(self, timeout)
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        TcpStream::set_write_timeout(self, timeout)
+    }
+
+    fn peer_address(&self) -> io::Result<Address> {
+        self.peer_addr().map(Address::Ip)
+    }
+
+    fn local_address(&self) -> io::Result<Address> {
+        self.local_addr().map(Address::Ip)
     }
 }
 
