@@ -3,10 +3,14 @@
 use std::fmt::Write as _;
 
 use crate::harness::{Options, Runtime, Suite};
+use crate::servers::Setup;
 use crate::suites::SUITES;
 
 /// The hidden subcommand with which the program starts itself to measure; see [`worker`](crate::worker).
 pub const WORKER: &str = "worker";
+
+/// The hidden subcommand with which the program starts a server to be measured; see [`servers`](crate::servers).
+pub const SERVER: &str = "server";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -17,6 +21,8 @@ pub enum Command {
     Run { suite: &'static Suite, options: Options },
     /// Measure what standard input asks for, for one runtime.
     Worker { suite: &'static Suite, runtime: &'static Runtime },
+    /// Serve until standard input ends.
+    Server(Setup),
 }
 
 /// Reads the arguments after the program's name; an error says what is wrong with them.
@@ -30,6 +36,10 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, Str
             let name = arguments.next().unwrap_or_default();
             let runtime = suite.runtime(&name).ok_or_else(|| format!("unknown runtime '{name}'"))?;
             Ok(Command::Worker { suite, runtime })
+        }
+        Some(SERVER) => {
+            let words: Vec<String> = arguments.collect();
+            Setup::parse(&words).map(Command::Server).ok_or_else(|| format!("not a server: {words:?}"))
         }
         Some(name) => parse_run(find_suite(name)?, arguments),
     }
@@ -127,6 +137,7 @@ mod tests {
             ("core --only", "needs the name"),
             ("core --only yield-3", "unknown workload 'yield-3'"),
             ("worker core erlang", "unknown runtime 'erlang'"),
+            ("server erlang http 1", "not a server"),
         ] {
             let error = parse_line(line).expect_err(line);
             assert!(error.contains(expected), "{line:?} gave {error:?}");

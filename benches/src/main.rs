@@ -16,11 +16,14 @@
 //! * [`worker`] runs measurements in child processes, one for each runtime.
 //! * [`suites`] lists what there is to measure; a new suite is one more entry there.
 //! * [`runtimes`] holds the same programs written for each runtime.
+//! * [`servers`] holds the same servers, which run in processes of their own; [`load`] asks them.
 //! * [`usage`] asks the operating system for memory and CPU time.
 
 mod arguments;
 mod harness;
+mod load;
 mod runtimes;
+mod servers;
 mod suites;
 mod usage;
 mod worker;
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Run { suite, options }) => exit_code(harness::run(suite, &options)),
         Ok(Command::Worker { suite, runtime }) => exit_code(worker::serve(suite, runtime)),
+        Ok(Command::Server(setup)) => exit_code(servers::serve(&setup)),
         Err(message) => {
             eprintln!("error: {message}\n\nTry '--help' for what can be asked.");
             ExitCode::from(USAGE_ERROR)

@@ -9,7 +9,13 @@ use std::time::Duration;
 ///
 /// Page tables belong to the price of a stack: mappings that are far apart need more of them.
 pub fn resident_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("procfs tells about the own process");
+    resident_bytes_of(std::process::id())
+}
+
+/// The same of another process.
+pub fn resident_bytes_of(process: u32) -> u64 {
+    let status =
+        fs::read_to_string(format!("/proc/{process}/status")).expect("procfs tells about own processes");
     let kilobytes = |name| status_kilobytes(&status, name).expect("a process has a size");
     (kilobytes("VmRSS") + kilobytes("VmPTE")) * 1024
 }

@@ -17,7 +17,7 @@ pub static SUITE: Suite = Suite {
 static RUNTIMES: &[Runtime] = &[runtime::<Greenlets>(), runtime::<May>(), runtime::<Tokio>()];
 
 const fn runtime<P: Programs>() -> Runtime {
-    Runtime { name: P::NAME, max_tasks: P::MAX_TASKS, run: run::<P> }
+    Runtime { name: P::NAME, max_tasks: P::MAX_TASKS, skips: &[], run: run::<P> }
 }
 
 const PARKED: Size = Size::Tasks { full: 1_000_000, quick: 100_000 };

@@ -1,8 +1,9 @@
 //! All suites that there are.
 
 mod core;
+mod net;
 
 use crate::harness::Suite;
 
 /// The suites, in the order of `--help`.
-pub static SUITES: &[&Suite] = &[&core::SUITE];
+pub static SUITES: &[&Suite] = &[&core::SUITE, &net::SUITE];
