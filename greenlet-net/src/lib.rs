@@ -53,11 +53,13 @@
 //! | [`OwnedReadHalf`], [`OwnedWriteHalf`], [`ReuniteError`] | its two directions, for two greenlets |
 //! | [`Stream`], [`Address`] | what all connections have in common |
 //! | [`AddressError`] | what failed, address by address |
+//! | [`dns`] | names and addresses of hosts |
 
 #![forbid(unsafe_code)]
 
 mod addr;
 mod address;
+pub mod dns;
 mod stream;
 mod tcp;
 

@@ -115,14 +115,16 @@ fn names(name: impl Fn(&Setting) -> String) -> String {
 }
 
 /// Variables that begin like settings and belong to somebody else: tests, and the libraries above this one.
-const NOT_OURS: [&str; 4] = ["GREENLET_SEED", "GREENLET_TEST_", "GREENLET_NET_", "GREENLET_ACTOR_"];
+const NOT_OURS: [&str; 5] =
+    ["GREENLET_SEED", "GREENLET_TEST_", "GREENLET_NET_", "GREENLET_RESOLVER", "GREENLET_ACTOR_"];
 
 impl Config {
     /// The defaults, changed by what the environment says.
     ///
     /// # Errors
     /// [`ConfigError`] for a value that cannot be, and for a variable `GREENLET_...` that is no setting: most likely it is
-    /// misspelt. `GREENLET_SEED`, `GREENLET_TEST_...`, `GREENLET_NET_...` and `GREENLET_ACTOR_...` are left alone.
+    /// misspelt. `GREENLET_SEED`, `GREENLET_TEST_...`, `GREENLET_NET_...`, `GREENLET_RESOLVER...` and `GREENLET_ACTOR_...` are left
+    /// alone.
     ///
     /// ```
     /// use greenlet_core::{Config, Hub};

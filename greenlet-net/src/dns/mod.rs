@@ -1,0 +1,56 @@
+//! Names of hosts and services, looked up cooperatively: gevent's resolvers.
+//!
+//! The functions have the names and the rules of POSIX, and suspend the greenlet that calls them. They use the
+//! [resolver of the process](resolver()); programs may make [resolvers](Resolver) of their own.
+//!
+//! ```
+//! use greenlet_net::dns::{self, Hints, SocketType};
+//!
+//! let addresses = dns::lookup("localhost")?;
+//! assert!(addresses.iter().all(|address| address.is_loopback()));
+//!
+//! let stream = Hints::new().socket_type(SocketType::Stream);
+//! for found in dns::getaddrinfo("localhost", "80", &stream)? {
+//!     println!("{} {:?}", found.address, found.socket_type);
+//! }
+//! # Ok::<(), dns::LookupError>(())
+//! ```
+//!
+//! # Engines
+//! - [`thread`](EngineKind::Thread), the default: the system's `getaddrinfo` and `getnameinfo` in threads of the pool, with
+//!   everything that the machine's administrator configured (nsswitch, mDNS, LDAP). Ten at a time.
+//! - [`native`](EngineKind::Native), with the feature `native-dns`: queries over greenlet sockets, thousands at a time, by
+//!   `/etc/resolv.conf` and `/etc/hosts`, with a cache.
+//! - [`block`](EngineKind::Block): the system's functions in place. They block the thread; for tests.
+//!
+//! Addresses in digits, the empty host and services are answered in place by all of them, without suspending.
+//!
+//! # Settings
+//!
+//! | environment | [`Builder`] | default | meaning |
+//! |---|---|---|---|
+//! | `GREENLET_RESOLVER` | [`engines`](Builder::engines) | `thread` | the engine, or a list: the first one that this build has |
+//! | | [`threads`](Builder::threads) | the pool of the process | threads of the engine's own, as many |
+
+mod ask;
+mod builder;
+mod engine;
+mod error;
+mod found;
+mod hosts;
+mod name;
+mod process;
+mod resolver;
+mod system;
+mod threaded;
+
+pub use ask::{Family, Hints, NameHints, Service, SocketType};
+pub use builder::Builder;
+pub use engine::{EngineKind, SetupError};
+pub use error::{ErrorKind, LookupError};
+pub use found::{AddressInfo, HostEntry, NameInfo};
+pub use process::{
+    getaddrinfo, getfqdn, gethostbyaddr, gethostbyname, gethostbyname_ex, getnameinfo, lookup, resolver,
+    set_resolver,
+};
+pub use resolver::Resolver;
