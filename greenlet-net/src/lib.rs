@@ -52,12 +52,14 @@
 //! | [`TcpStream`] | a connection |
 //! | [`OwnedReadHalf`], [`OwnedWriteHalf`], [`ReuniteError`] | its two directions, for two greenlets |
 //! | [`Stream`], [`Address`] | what all connections have in common |
+//! | [`server`] | servers: a greenlet for each connection or datagram |
 //! | [`AddressError`] | what failed, address by address |
 
 #![forbid(unsafe_code)]
 
 mod addr;
 mod address;
+pub mod server;
 mod stream;
 mod tcp;
 
