@@ -52,6 +52,7 @@
 //! | [`TcpStream`] | a connection |
 //! | [`OwnedReadHalf`], [`OwnedWriteHalf`], [`ReuniteError`] | its two directions, for two greenlets |
 //! | [`Stream`], [`Address`] | what all connections have in common |
+//! | [`server`] | servers: a greenlet for each connection or datagram |
 //! | [`AddressError`] | what failed, address by address |
 //! | [`dns`] | names and addresses of hosts |
 
@@ -60,6 +61,7 @@
 mod addr;
 mod address;
 pub mod dns;
+pub mod server;
 mod stream;
 mod tcp;
 

@@ -99,6 +99,34 @@ impl TcpListener {
         }
     }
 
+    /// As [`accept`](TcpListener::accept), for servers with a limit: before each try `admit` is asked for a place. Without one nothing is
+    /// accepted, and this returns `None`; a place for which there was no connection is dropped.
+    pub(crate) fn accept_if<P>(
+        &self,
+        mut admit: impl FnMut() -> Option<P>,
+    ) -> io::Result<Option<(TcpStream, SocketAddr, P)>> {
+        let source = &self.listening.source;
+        let accepted = source.io(Direction::Read, None, |listener| match admit() {
+            Some(place) => accept_unaborted(listener).map(|(stream, peer)| Some((stream, peer, place))),
+            None => Ok(None),
+        });
+        match accepted {
+            Ok(None) => Ok(None),
+            Ok(Some((stream, peer, place))) => Ok(Some((TcpStream::from_std(stream)?, peer, place))),
+            Err(_) if source.is_closed() => Err(closed()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.listening.source.is_closed()
+    }
+
+    /// A listener on the same socket with a place of its own to wait, for another hub.
+    pub(crate) fn duplicate(&self) -> io::Result<TcpListener> {
+        TcpListener::from_std(self.std().try_clone()?)
+    }
+
     /// An iterator that [accepts](TcpListener::accept) until the listener is [closed](TcpListener::close). It goes on
     /// after other errors.
     pub fn incoming(&self) -> Incoming<'_> {

@@ -11,3 +11,4 @@ pub use listener::{Incoming, TcpListener};
 pub use options::ListenOptions;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use stream::TcpStream;
+pub(crate) use timeout::refuse_zero;

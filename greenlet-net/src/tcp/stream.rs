@@ -254,6 +254,16 @@ impl TcpStream {
         let _ = self.std().shutdown(Shutdown::Both);
     }
 
+    /// Another handle to the same connection.
+    pub(crate) fn share(&self) -> TcpStream {
+        TcpStream { connection: self.connection.clone() }
+    }
+
+    /// Whether anybody else has a handle to the connection.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.connection) > 1
+    }
+
     // --- reading without taking --------------------------------------------------------------------------------
 
     /// Reads and leaves it there: the next read gets the same bytes. Otherwise as a

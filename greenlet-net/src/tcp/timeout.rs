@@ -38,7 +38,7 @@ impl SharedTimeout {
 }
 
 /// As std: zero is more likely a mistake than a wish.
-pub(super) fn refuse_zero(timeout: Duration) -> io::Result<()> {
+pub(crate) fn refuse_zero(timeout: Duration) -> io::Result<()> {
     if timeout.is_zero() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,

@@ -1,0 +1,226 @@
+//! Connections as they arrive, and what handlers take and return.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::acceptor::{Arrival, Arrivals, BoxError};
+use super::endpoint::Endpoint;
+use super::life::Door;
+use super::settings::Place;
+use crate::{Address, ListenOptions, Stream, TcpListener, TcpStream};
+
+/// A socket that a [`StreamServer`](super::StreamServer) accepts from.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+}
+
+/// A connection that was accepted, before the handler's type of it is made.
+#[derive(Debug)]
+pub enum Connection {
+    Tcp(TcpStream, SocketAddr),
+}
+
+/// Which kinds of listeners a handler can serve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kinds {
+    Tcp,
+    Any,
+}
+
+impl Listener {
+    /// A listener for each of so many hubs: each with a socket of its own where that goes, else with a place of its own to wait at the same one.
+    pub(super) fn listen(
+        endpoint: Endpoint,
+        kinds: Kinds,
+        options: &ListenOptions,
+        hubs: usize,
+    ) -> io::Result<Vec<Listener>> {
+        endpoint.check(kinds)?;
+        let (first, again) = endpoint.listen(options)?;
+        let mut all = vec![first];
+        while all.len() < hubs {
+            let next = match &again {
+                Some(again) => Listener::Tcp(again.listen(options)?),
+                None => all[0].duplicate()?,
+            };
+            all.push(next);
+        }
+        Ok(all)
+    }
+
+    /// The same socket with a place of its own to wait.
+    fn duplicate(&self) -> io::Result<Listener> {
+        match self {
+            Listener::Tcp(listener) => listener.duplicate().map(Listener::Tcp),
+        }
+    }
+}
+
+impl Listener {
+    pub(super) fn local_address(&self) -> io::Result<Address> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().map(Address::Ip),
+        }
+    }
+}
+
+/// A listener, and what is set on what it accepts.
+pub(super) struct Connections {
+    pub(super) listener: Listener,
+    pub(super) read_timeout: Option<Duration>,
+    pub(super) write_timeout: Option<Duration>,
+}
+
+impl Arrivals for Connections {
+    type Item = Connection;
+
+    fn next(&self, admit: &mut dyn FnMut() -> Option<Place>) -> io::Result<Option<(Connection, Place)>> {
+        let accepted = match &self.listener {
+            Listener::Tcp(listener) => {
+                listener.accept_if(admit)?.map(|(stream, peer, place)| (Connection::Tcp(stream, peer), place))
+            }
+        };
+        if let Some((connection, _)) = &accepted {
+            let stream = connection.stream();
+            stream.set_read_timeout(self.read_timeout)?;
+            stream.set_write_timeout(self.write_timeout)?;
+        }
+        Ok(accepted)
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.is_closed(),
+        }
+    }
+}
+
+impl Door for Connections {
+    fn shut(&self) {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.close(),
+        }
+    }
+}
+
+impl Connection {
+    fn stream(&self) -> &dyn Stream {
+        match self {
+            Connection::Tcp(stream, _) => stream,
+        }
+    }
+}
+
+impl Arrival for Connection {
+    fn peer(&self) -> Address {
+        match self {
+            Connection::Tcp(_, peer) => Address::Ip(*peer),
+        }
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Connection::Tcp(_, peer) => Some(peer.ip().to_canonical()),
+        }
+    }
+
+    type Closer = Closer;
+
+    fn closer(&self) -> Closer {
+        match self {
+            Connection::Tcp(stream, _) => Closer::Tcp(stream.share()),
+        }
+    }
+}
+
+/// Ends the connection when it is dropped, whoever holds it still.
+pub(super) enum Closer {
+    Tcp(TcpStream),
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        match self {
+            // The last handle closes it anyway.
+            Closer::Tcp(stream) if stream.is_shared() => stream.close(),
+            Closer::Tcp(_) => {}
+        }
+    }
+}
+
+/// What a handler of connections may take: it decides what the server can listen on.
+///
+/// | stream | peer | |
+/// |---|---|---|
+/// | [`TcpStream`] | [`SocketAddr`] | TCP |
+/// | `Arc<dyn Stream>` | [`Address`] | whatever it is told to listen on |
+pub trait Accepted: sealed::Kind {}
+
+mod sealed {
+    use super::{Connection, Kinds};
+
+    pub trait Kind: Sized + 'static {
+        /// The address of the other end.
+        type Peer: 'static;
+
+        #[doc(hidden)]
+        const KINDS: Kinds;
+
+        #[doc(hidden)]
+        fn take(connection: Connection) -> Option<(Self, Self::Peer)>;
+    }
+}
+
+pub(super) use sealed::Kind;
+
+impl Accepted for TcpStream {}
+
+impl Kind for TcpStream {
+    type Peer = SocketAddr;
+    const KINDS: Kinds = Kinds::Tcp;
+
+    fn take(connection: Connection) -> Option<(TcpStream, SocketAddr)> {
+        match connection {
+            Connection::Tcp(stream, peer) => Some((stream, peer)),
+        }
+    }
+}
+
+impl Accepted for Arc<dyn Stream> {}
+
+impl Kind for Arc<dyn Stream> {
+    type Peer = Address;
+    const KINDS: Kinds = Kinds::Any;
+
+    fn take(connection: Connection) -> Option<(Arc<dyn Stream>, Address)> {
+        match connection {
+            Connection::Tcp(stream, peer) => Some((Arc::new(stream), peer.into())),
+        }
+    }
+}
+
+/// What a handler may return: nothing, or a `Result` of which the error is reported.
+///
+/// The error may be anything that goes into a `Box<dyn Error + Send + Sync>`, that box itself and strings included.
+pub trait Outcome {
+    /// As a `Result`.
+    ///
+    /// # Errors
+    /// What the handler failed with.
+    fn into_result(self) -> Result<(), BoxError>;
+}
+
+impl Outcome for () {
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<T, E: Into<BoxError>> Outcome for Result<T, E> {
+    fn into_result(self) -> Result<(), BoxError> {
+        self.map(drop).map_err(Into::into)
+    }
+}

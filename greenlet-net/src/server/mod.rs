@@ -1,0 +1,34 @@
+//! Servers: a greenlet for each connection or datagram, limits, and an orderly end.
+//!
+//! [`StreamServer`] accepts connections: TCP, and whatever else is a [`Stream`](crate::Stream). Its life is gevent's: made with an address and a handler,
+//! [started](StreamServer::start), [stopped](Handle::stop) with a grace for the handlers.
+//!
+//! ```
+//! use greenlet_net::{TcpStream, server::StreamServer};
+//! use std::io::{Write, read_to_string};
+//!
+//! let server = StreamServer::new("127.0.0.1:0", |mut stream: TcpStream, peer| {
+//!     writeln!(stream, "hello, {peer}")
+//! });
+//! server.start()?;
+//! let client = TcpStream::connect(server.local_addr()?)?;
+//! let us = client.local_addr()?;
+//! assert_eq!(read_to_string(client)?, format!("hello, {us}\n"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod acceptor;
+mod backoff;
+mod connection;
+mod counts;
+mod endpoint;
+mod engine;
+mod life;
+mod settings;
+mod stream_server;
+
+pub use connection::{Accepted, Outcome};
+pub use counts::Counts;
+pub use endpoint::{Endpoints, IntoEndpoints};
+pub use life::{Handle, Stopped};
+pub use stream_server::StreamServer;
