@@ -181,6 +181,14 @@ enum Attempted<R> {
     WouldBlock(u32),
 }
 
+/// Counts an operation that will perhaps not wait, for who does operations on descriptors without [`Source::io`]: every 32 of them, without a wait in between, the
+/// greenlet lets the others run. A kill or timeout unwinds from there.
+pub fn take_part() {
+    if let Some(hub) = Hub::try_current() {
+        hub.take_part();
+    }
+}
+
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the socket was closed in another greenlet")
 }
@@ -256,9 +264,7 @@ impl<S: AsFd> Source<S> {
     ) -> io::Result<R> {
         let side = self.shared.side(direction);
         let mut deadline = Deadline::from_timeout(timeout);
-        if let Some(hub) = Hub::try_current() {
-            hub.take_part();
-        }
+        take_part();
         loop {
             match self.attempt(side, &mut first, &mut operation)? {
                 Attempted::Done(done) => return Ok(done),

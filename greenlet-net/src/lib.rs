@@ -53,6 +53,7 @@
 //! | [`OwnedReadHalf`], [`OwnedWriteHalf`], [`ReuniteError`] | its two directions, for two greenlets |
 //! | [`Stream`], [`Address`] | what all connections have in common |
 //! | [`server`] | servers: a greenlet for each connection or datagram |
+//! | `tls` | TLS sessions on connections (feature `tls`) |
 //! | [`AddressError`] | what failed, address by address |
 //! | [`dns`] | names and addresses of hosts |
 
@@ -64,6 +65,8 @@ pub mod dns;
 pub mod server;
 mod stream;
 mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use addr::AddressError;
 pub use address::Address;

@@ -1,0 +1,9 @@
+//! TLS: what a session promises, against ourselves, against raw bytes and against OpenSSL and curl.
+#![cfg(feature = "tls")]
+
+#[path = "../pair/mod.rs"]
+mod pair;
+
+mod certified;
+
+mod stream;
