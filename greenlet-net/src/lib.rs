@@ -62,6 +62,8 @@
 mod addr;
 mod address;
 pub mod dns;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod server;
 mod stream;
 mod tcp;

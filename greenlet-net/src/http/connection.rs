@@ -1,0 +1,120 @@
+//! What is known of a connection while it is served.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+
+use greenlet_core::future::Executor;
+
+use super::exchange::Exchange;
+use super::incoming::{Rest, discard};
+use crate::Address;
+
+/// Ticks of the [hub's watch](super::watch): a clock that costs nothing to read.
+pub(super) type Ticks = u32;
+
+/// Shared by the task of a connection, the greenlets of its requests, and the watch that looks for those who are too slow.
+pub(super) struct Connection {
+    pub(super) peer: Option<Address>,
+    pub(super) secure: bool,
+    pub(super) phase: Cell<Phase>,
+    /// When the phase began.
+    pub(super) since: Cell<Ticks>,
+    /// Since when the client takes nothing of what is to be sent to it; 0: nothing waits.
+    pub(super) stuck_since: Cell<Ticks>,
+    /// How many requests have come.
+    pub(super) requests: Cell<u32>,
+    /// What the task is to do when it runs next.
+    pub(super) order: Cell<Option<Order>>,
+    pub(super) exchanges: RefCell<Vec<Rc<Exchange>>>,
+    /// The client may be sending what nobody reads.
+    pub(super) lingers: Cell<bool>,
+    /// A response promised another protocol.
+    pub(super) upgrading: Cell<Option<Rc<Exchange>>>,
+    task: Cell<Option<Waker>>,
+    executor: Weak<Executor>,
+    discard_limit: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Nothing of a next request has come.
+    Idle,
+    /// Something has come, but not yet a whole head.
+    Head,
+    /// At least one request is being answered.
+    Busy,
+    /// Said everything; waits for the client's end.
+    Closing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// Answer what has come, then end.
+    Finish,
+    /// Too slow.
+    GiveUp,
+}
+
+impl Connection {
+    pub(super) fn new(
+        peer: Option<Address>,
+        secure: bool,
+        now: Ticks,
+        executor: Weak<Executor>,
+        discard_limit: u64,
+    ) -> Rc<Connection> {
+        Rc::new(Connection {
+            peer,
+            secure,
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(now),
+            stuck_since: Cell::new(0),
+            requests: Cell::new(0),
+            order: Cell::new(None),
+            exchanges: RefCell::default(),
+            lingers: Cell::new(false),
+            upgrading: Cell::new(None),
+            task: Cell::new(None),
+            executor,
+            discard_limit,
+        })
+    }
+
+    pub(super) fn enter(&self, phase: Phase, now: Ticks) {
+        self.phase.set(phase);
+        self.since.set(now);
+    }
+
+    /// For reports.
+    pub(super) fn name(&self) -> String {
+        self.peer.as_ref().map_or_else(|| "a client".to_owned(), ToString::to_string)
+    }
+
+    /// Remembers how to wake the task.
+    pub(super) fn runs_as(&self, waker: &Waker) {
+        let known = self.task.take();
+        match known {
+            Some(task) if task.will_wake(waker) => self.task.set(Some(task)),
+            _ => self.task.set(Some(waker.clone())),
+        }
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        self.order.set(Some(order));
+        if let Some(task) = self.task.take() {
+            task.wake_by_ref();
+            self.task.set(Some(task));
+        }
+    }
+
+    /// A body that nobody will read.
+    pub(super) fn discard(self: &Rc<Connection>, frames: hyper::body::Incoming) {
+        self.lingers.set(true);
+        if let Some(executor) = self.executor.upgrade() {
+            let (connection, limit) = (self.clone(), self.discard_limit);
+            let task = async move { connection.lingers.set(discard(frames, limit).await == Rest::Left) };
+            executor.spawn(task).detach();
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! A request and its response: between the connection's task and the handler's greenlet.
+
+use std::cell::{Cell, OnceCell};
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use greenlet_core::{Greenlet, GreenletExit, Kill, spawn};
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body::Body as _;
+use hyper::service::Service;
+
+use super::access::Entry;
+use super::body::{Body, Kind};
+use super::connection::{Connection, Phase, Ticks};
+use super::incoming::Incoming;
+use super::outgoing::{Outgoing, Source};
+use super::settings::Settings;
+use super::upgrade::{OnUpgrade, Upgraded};
+use super::watch::Clock;
+use super::writer::{BodyWriter, Pipe};
+use super::{Handler, Request};
+
+/// What a connection's task and a handler's greenlet tell each other.
+pub(super) struct Exchange {
+    answer: Cell<Option<http::Response<Outgoing>>>,
+    timed_out: Cell<bool>,
+    since: Ticks,
+    task: Cell<Option<Waker>>,
+    greenlet: OnceCell<Greenlet<()>>,
+    /// Asked for by the client.
+    upgrade: OnceCell<OnUpgrade>,
+    /// A `CONNECT`, which any success upgrades.
+    connect: bool,
+    /// The greenlet has ended.
+    ended: Cell<bool>,
+}
+
+impl Exchange {
+    fn new(since: Ticks, connect: bool) -> Rc<Exchange> {
+        Rc::new(Exchange {
+            answer: Cell::new(None),
+            timed_out: Cell::new(false),
+            since,
+            task: Cell::new(None),
+            greenlet: OnceCell::new(),
+            upgrade: OnceCell::new(),
+            connect,
+            ended: Cell::new(false),
+        })
+    }
+
+    pub(super) fn since(&self) -> Ticks {
+        self.since
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    fn answer(&self, response: http::Response<Outgoing>) {
+        self.answer.set(Some(response));
+        self.wake();
+    }
+
+    /// Ends the greenlet, wherever it waits.
+    pub(super) fn kill(&self) {
+        if let Some(greenlet) = self.greenlet.get() {
+            greenlet.kill_with(Kill::error(GreenletExit).no_wait());
+        }
+    }
+
+    /// Hands the connection over.
+    pub(super) fn upgrade(&self, upgraded: Upgraded) {
+        if let Some(upgrade) = self.upgrade.get() {
+            upgrade.fulfill(upgraded);
+        }
+    }
+
+    pub(super) fn cancel_upgrade(&self) {
+        if let Some(upgrade) = self.upgrade.get() {
+            upgrade.cancel();
+        }
+    }
+
+    /// Waits for the end of the handler's greenlet.
+    pub(super) fn poll_ended(&self, context: &Context<'_>) -> Poll<()> {
+        if self.ended.get() {
+            return Poll::Ready(());
+        }
+        self.task.set(Some(context.waker().clone()));
+        Poll::Pending
+    }
+
+    /// It has had its time.
+    pub(super) fn time_out(&self) {
+        if !self.timed_out.replace(true) {
+            self.kill();
+        }
+    }
+}
+
+/// hyper's service: spawns a greenlet for each request.
+pub(super) struct Exchanges<H> {
+    pub(super) handler: std::sync::Arc<H>,
+    pub(super) settings: Rc<Settings>,
+    pub(super) connection: Rc<Connection>,
+    pub(super) clock: Clock,
+}
+
+impl<H> Clone for Exchanges<H> {
+    fn clone(&self) -> Exchanges<H> {
+        Exchanges {
+            handler: self.handler.clone(),
+            settings: self.settings.clone(),
+            connection: self.connection.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> {
+    type Response = http::Response<Outgoing>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: http::Request<hyper::body::Incoming>) -> Answer {
+        let connection = &self.connection;
+        let now = self.clock.now();
+        let count = connection.requests.get().saturating_add(1);
+        connection.requests.set(count);
+        connection.enter(Phase::Busy, now);
+        let exchange = Exchange::new(now, request.method() == Method::CONNECT);
+        connection.exchanges.borrow_mut().push(exchange.clone());
+        let finish = Finish {
+            connection: connection.clone(),
+            clock: self.clock.clone(),
+            entry: Entry::begin(&self.settings, connection, &request),
+            exchange: exchange.clone(),
+        };
+        let last = self.settings.max_requests.is_some_and(|most| count >= most);
+        let answer = Answer { kill: self.settings.kill_on_disconnect, close: last, finish: Some(finish) };
+        match refusal(&request, &self.settings) {
+            Some(status) => exchange.answer(refuse(status)),
+            None => {
+                let request = self.take_over(request, &exchange);
+                let (handler, exchange) = (self.handler.clone(), exchange.clone());
+                let handed = exchange.clone();
+                let greenlet = spawn(move || respond(&*handler, request, &handed));
+                let _ = exchange.greenlet.set(greenlet);
+            }
+        }
+        answer
+    }
+}
+
+impl<H> Exchanges<H> {
+    /// The request as handlers know it.
+    fn take_over(&self, request: http::Request<hyper::body::Incoming>, exchange: &Rc<Exchange>) -> Request {
+        let (mut parts, body) = request.into_parts();
+        if parts.extensions.remove::<hyper::upgrade::OnUpgrade>().is_some() {
+            parts.extensions.insert(exchange.upgrade.get_or_init(OnUpgrade::new).clone());
+        }
+        let mut body = if body.is_end_stream() {
+            Body::empty()
+        } else {
+            let expects = parts.headers.contains_key(header::EXPECT);
+            let (limit, stall) = (self.settings.max_body, self.settings.body_timeout);
+            Body::incoming(Incoming::new(body, expects, limit, stall, self.connection.clone()))
+        };
+        body.connection = Some(self.connection.clone());
+        Request::from_parts(parts, body)
+    }
+}
+
+/// What is refused without asking the handler.
+fn refusal(request: &http::Request<hyper::body::Incoming>, settings: &Settings) -> Option<StatusCode> {
+    let target = request.uri();
+    let length = target.path().len() + target.query().map_or(0, |query| query.len() + 1);
+    if length > settings.max_uri {
+        return Some(StatusCode::URI_TOO_LONG);
+    }
+    let body = request.body().size_hint().lower();
+    (body > settings.max_body).then_some(StatusCode::PAYLOAD_TOO_LARGE)
+}
+
+fn refuse(status: StatusCode) -> http::Response<Outgoing> {
+    let mut response = plain(status);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A response whose text is its status.
+fn plain(status: StatusCode) -> http::Response<Outgoing> {
+    let text = format!("{}\n", status.canonical_reason().unwrap_or("error"));
+    let mut response = http::Response::new(Outgoing::new(Source::Bytes(Bytes::from(text))));
+    *response.status_mut() = status;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
+
+/// The handler's greenlet.
+fn respond<H: Handler>(handler: &H, request: Request, exchange: &Rc<Exchange>) {
+    /// However it ends.
+    struct Ended<'a>(&'a Exchange);
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            self.0.ended.set(true);
+            self.0.wake();
+        }
+    }
+    let ended = Ended(exchange);
+    let bodiless = request.method() == Method::HEAD;
+    let response = handler.handle(request);
+    let bodiless = bodiless || has_no_body(response.status());
+    let (head, body) = response.into_parts();
+    let send = |source| exchange.answer(http::Response::from_parts(head, Outgoing::new(source)));
+    match body.kind {
+        Kind::Bytes(bytes) if bytes.is_empty() => send(Source::Empty),
+        Kind::Bytes(bytes) => send(Source::Bytes(bytes)),
+        Kind::Frames { frames, chunk } if chunk.is_empty() => send(Source::Frames(frames)),
+        Kind::Upgrade { on_upgrade, run } => {
+            send(Source::Empty);
+            if let Ok(upgraded) = on_upgrade.wait() {
+                run(upgraded);
+            }
+        }
+        // Nobody would get what they write.
+        Kind::Writer { length, .. } | Kind::Reader { length, .. } if bodiless => {
+            let pipe = Pipe::new();
+            pipe.finish();
+            send(Source::Pipe { pipe, length });
+        }
+        Kind::Writer { write, length } => {
+            let pipe = Pipe::new();
+            send(Source::Pipe { pipe: pipe.clone(), length });
+            produce(pipe, write);
+        }
+        kind => {
+            let mut body = Body::of(kind);
+            let pipe = Pipe::new();
+            send(Source::Pipe { pipe: pipe.clone(), length: body.length() });
+            produce(pipe, move |out| io::copy(&mut body, out).map(drop));
+        }
+    }
+    drop(ended);
+}
+
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Writes a body, and says how it ended.
+fn produce(pipe: Rc<Pipe>, write: impl FnOnce(&mut BodyWriter) -> io::Result<()>) {
+    /// Unless it finished, it failed: also when it is killed.
+    struct Ended(Rc<Pipe>);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            self.0.fail();
+        }
+    }
+    let ended = Ended(pipe.clone());
+    let mut out = BodyWriter { pipe: pipe.clone() };
+    match write(&mut out) {
+        Ok(()) => pipe.finish(),
+        Err(_) if pipe.is_closed() => {}
+        Err(error) => tracing::error!(target: "greenlet_net::http", "a response was cut off: {error}"),
+    }
+    drop(ended);
+}
+
+/// The future of a response.
+pub(super) struct Answer {
+    /// What is to be done when the response was sent. `None`: it is the body's matter now.
+    finish: Option<Finish>,
+    /// Whether to kill the handler when its client has gone.
+    kill: bool,
+    /// Whether this is the last response of the connection.
+    close: bool,
+}
+
+impl Future for Answer {
+    type Output = Result<http::Response<Outgoing>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(finish) = &self.finish else { return Poll::Pending };
+        let exchange = &finish.exchange;
+        let mut response = match exchange.answer.take() {
+            Some(response) => response,
+            None if exchange.timed_out.get() => refuse(StatusCode::SERVICE_UNAVAILABLE),
+            None if exchange.ended.get() => refuse(StatusCode::INTERNAL_SERVER_ERROR),
+            None => {
+                exchange.task.set(Some(context.waker().clone()));
+                return Poll::Pending;
+            }
+        };
+        if self.close {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let mut finish = self.finish.take().expect("looked at above");
+        finish.begin(&response);
+        response.body_mut().finish_with(finish);
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(finish) = &self.finish {
+            finish.exchange.cancel_upgrade();
+            if self.kill {
+                finish.exchange.kill();
+            }
+        }
+    }
+}
+
+/// Notes the end of an exchange when it is dropped.
+pub(super) struct Finish {
+    connection: Rc<Connection>,
+    clock: Clock,
+    exchange: Rc<Exchange>,
+    entry: Option<Box<Entry>>,
+}
+
+impl Finish {
+    fn begin(&mut self, response: &http::Response<Outgoing>) {
+        if let Some(entry) = &mut self.entry {
+            entry.status(response.status());
+        }
+        let status = response.status();
+        let switches =
+            status == StatusCode::SWITCHING_PROTOCOLS || self.exchange.connect && status.is_success();
+        if switches && self.exchange.upgrade.get().is_some() {
+            self.connection.upgrading.set(Some(self.exchange.clone()));
+        } else {
+            self.exchange.cancel_upgrade();
+        }
+    }
+
+    #[inline]
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(entry) = &mut self.entry {
+            entry.sent(bytes);
+        }
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let mut exchanges = self.connection.exchanges.borrow_mut();
+        exchanges.retain(|one| !Rc::ptr_eq(one, &self.exchange));
+        if exchanges.is_empty() && self.connection.phase.get() == Phase::Busy {
+            self.connection.enter(Phase::Idle, self.clock.now());
+        }
+        drop(exchanges);
+        if let Some(entry) = self.entry.take() {
+            entry.write();
+        }
+    }
+}

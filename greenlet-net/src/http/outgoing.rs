@@ -1,0 +1,89 @@
+//! What hyper is given to send.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::body::Frames;
+use super::exchange::Finish;
+use super::writer::Pipe;
+
+pub(super) struct Outgoing {
+    source: Source,
+    /// Dropped when the response was handed over entirely, or will never be.
+    finish: Option<Finish>,
+}
+
+pub(super) enum Source {
+    Empty,
+    Bytes(Bytes),
+    Pipe { pipe: Rc<Pipe>, length: Option<u64> },
+    Frames(Frames),
+}
+
+impl Outgoing {
+    pub(super) fn new(source: Source) -> Outgoing {
+        Outgoing { source, finish: None }
+    }
+
+    pub(super) fn finish_with(&mut self, finish: Finish) {
+        self.finish = Some(finish);
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = match &mut self.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Source::Pipe { pipe, .. } => {
+                pipe.poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Source::Frames(frames) => frames.as_mut().poll_frame(context),
+        };
+        if let (Poll::Ready(Some(Ok(frame))), Some(finish)) = (&polled, &mut self.finish) {
+            finish.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Bytes(bytes) => bytes.is_empty(),
+            Source::Pipe { pipe, length } => *length == Some(0) || pipe.is_at_end(),
+            Source::Frames(frames) => frames.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Pipe { length: Some(length), .. } => SizeHint::with_exact(*length),
+            Source::Pipe { length: None, .. } => SizeHint::default(),
+            Source::Frames(frames) => frames.size_hint(),
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Source::Pipe { pipe, .. } = &self.source {
+            pipe.close();
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The connections of one hub.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenlet_core::future::Executor;
+use greenlet_core::watcher::Timer;
+use greenlet_core::{Event, Instant};
+use hyper::server::conn::http1;
+
+use super::Handler;
+use super::connection::{Connection, Order};
+use super::settings::Settings;
+use super::task;
+use super::watch::{Clock, Limits};
+use super::wire::Buffers;
+use crate::Stream;
+
+/// Serves connections, on one hub.
+pub(super) struct Serving<H> {
+    pub(super) handler: Arc<H>,
+    pub(super) settings: Rc<Settings>,
+    pub(super) clock: Clock,
+    pub(super) buffers: Rc<Buffers>,
+    pub(super) http1: http1::Builder,
+    executor: Rc<Executor>,
+    limits: Rc<Limits>,
+    roll: Rc<Roll>,
+    watch: RefCell<Option<Timer>>,
+    finishing: Cell<bool>,
+}
+
+/// Who is connected.
+pub(super) struct Roll {
+    slots: RefCell<Vec<Option<Rc<Connection>>>>,
+    free: RefCell<Vec<usize>>,
+    count: Cell<usize>,
+    /// Set when somebody leaves.
+    left: Event,
+}
+
+/// A place in the roll.
+pub(super) struct Enrolled {
+    roll: Rc<Roll>,
+    slot: usize,
+}
+
+impl Roll {
+    fn enroll(self: &Rc<Roll>, connection: Rc<Connection>) -> Enrolled {
+        let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            let mut slots = self.slots.borrow_mut();
+            slots.push(None);
+            slots.len() - 1
+        });
+        self.slots.borrow_mut()[slot] = Some(connection);
+        self.count.set(self.count.get() + 1);
+        Enrolled { roll: self.clone(), slot }
+    }
+
+    /// Some may leave meanwhile: a task that cannot run any more is dropped when it is woken.
+    fn each(&self, look: impl FnMut(&Rc<Connection>)) {
+        let all: Vec<Rc<Connection>> = self.slots.borrow().iter().flatten().cloned().collect();
+        all.iter().for_each(look);
+    }
+}
+
+impl Drop for Enrolled {
+    fn drop(&mut self) {
+        let gone = self.roll.slots.borrow_mut()[self.slot].take();
+        self.roll.free.borrow_mut().push(self.slot);
+        self.roll.count.set(self.roll.count.get() - 1);
+        self.roll.left.set();
+        drop(gone);
+    }
+}
+
+impl<H: Handler> Serving<H> {
+    pub(super) fn new(handler: Arc<H>, settings: &Settings) -> Rc<Serving<H>> {
+        let mut http1 = http1::Builder::new();
+        http1
+            .half_close(!settings.kill_on_disconnect)
+            .max_headers(settings.max_headers)
+            .max_header_size(settings.max_header_bytes)
+            // hyper needs 8 KiB at least.
+            .max_buf_size(settings.max_header_bytes.max(8 * 1024))
+            .header_read_timeout(None);
+        Rc::new(Serving {
+            handler,
+            settings: Rc::new(settings.clone()),
+            clock: Clock::new(),
+            buffers: Rc::new(Buffers::new()),
+            http1,
+            executor: Rc::new(Executor::new()),
+            limits: Rc::new(Limits::new(settings)),
+            roll: Rc::new(Roll {
+                slots: RefCell::default(),
+                free: RefCell::default(),
+                count: Cell::new(0),
+                left: Event::new(),
+            }),
+            watch: RefCell::new(None),
+            finishing: Cell::new(false),
+        })
+    }
+
+    /// Serves a connection, in a task of the executor. Does not suspend.
+    pub(super) fn serve<S: Stream>(self: &Rc<Serving<H>>, stream: S, secure: bool) {
+        let peer = stream.peer_address().ok();
+        let executor = Rc::downgrade(&self.executor);
+        let connection = Connection::new(peer, secure, self.clock.now(), executor, self.settings.discard);
+        if self.finishing.get() {
+            connection.order(Order::Finish);
+        }
+        let enrolled = self.roll.enroll(connection.clone());
+        self.watch();
+        self.executor.spawn(task::attend(self.clone(), stream, connection, enrolled)).detach();
+    }
+
+    /// Looks at the connections every tick, for as long as there are any.
+    fn watch(&self) {
+        let mut watch = self.watch.borrow_mut();
+        match &*watch {
+            Some(timer) if timer.active() => return,
+            _ => {}
+        }
+        let (roll, clock, limits) = (Rc::downgrade(&self.roll), self.clock.clone(), self.limits.clone());
+        let tick = limits.tick;
+        let look = move || {
+            clock.tick();
+            if let Some(roll) = roll.upgrade() {
+                roll.each(|connection| limits.check(connection, clock.now()));
+            }
+        };
+        *watch = Some(Timer::every(tick, tick, look).uncounted());
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.roll.count.get()
+    }
+
+    /// Waits until there are less than so many connections.
+    pub(super) fn wait_below(&self, limit: usize) {
+        while self.count() >= limit {
+            self.roll.left.clear();
+            self.roll.left.wait();
+        }
+    }
+
+    /// As [`wait_below`](Serving::wait_below) one, for so long at most.
+    pub(super) fn drain(&self, limit: Duration) {
+        let begin = Instant::now();
+        while self.count() > 0 {
+            self.roll.left.clear();
+            if !self.roll.left.wait_timeout(limit.saturating_sub(begin.elapsed())) {
+                return;
+            }
+        }
+    }
+
+    /// Lets connections end after the requests that have come.
+    pub(super) fn finish(&self) {
+        self.finishing.set(true);
+        self.roll.each(|connection| connection.order(Order::Finish));
+    }
+
+    /// Ends all connections, and kills the handlers.
+    pub(super) fn give_up(&self) {
+        self.finishing.set(true);
+        self.roll.each(|connection| {
+            connection.exchanges.borrow().iter().for_each(|exchange| exchange.kill());
+            connection.order(Order::GiveUp);
+        });
+    }
+}

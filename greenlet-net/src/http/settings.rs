@@ -1,0 +1,57 @@
+//! The limits and settings of a server.
+
+use std::time::Duration;
+
+/// Which lines the access log has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Client, date, request, status, bytes, seconds.
+    #[default]
+    Common,
+    /// And the referrer and user agent.
+    Combined,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) max_headers: usize,
+    pub(super) max_header_bytes: usize,
+    pub(super) max_uri: usize,
+    pub(super) max_body: u64,
+    pub(super) discard: u64,
+    pub(super) header_timeout: Option<Duration>,
+    pub(super) keep_alive: Option<Duration>,
+    pub(super) request_timeout: Option<Duration>,
+    pub(super) body_timeout: Option<Duration>,
+    pub(super) write_timeout: Option<Duration>,
+    pub(super) max_requests: Option<u32>,
+    pub(super) max_connections: usize,
+    pub(super) max_concurrent: usize,
+    pub(super) kill_on_disconnect: bool,
+    pub(super) access_log: AccessLog,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_headers: 100,
+            max_header_bytes: 64 * 1024,
+            max_uri: 8192,
+            max_body: 16 * 1024 * 1024,
+            discard: 256 * 1024,
+            header_timeout: Some(Duration::from_secs(30)),
+            keep_alive: Some(Duration::from_secs(75)),
+            request_timeout: None,
+            body_timeout: Some(Duration::from_secs(30)),
+            write_timeout: Some(Duration::from_secs(60)),
+            max_requests: None,
+            max_connections: usize::MAX,
+            max_concurrent: usize::MAX,
+            kill_on_disconnect: false,
+            access_log: AccessLog::Common,
+        }
+    }
+}
