@@ -50,7 +50,7 @@
 //! | [`scope`], [`Greenlet::scoped`] | greenlets that borrow, and those that end with a block |
 //! | [`GreenletRef::kill`], [`Kill`], [`killall`], [`raise()`], [`catch`], [`attempt`], [`Raised`], [`GreenletExit`] | raising |
 //! | [`Greenlet::link`], [`GreenletRef::link_to`], [`spawn_link`], [`LinkedExited`] | links |
-//! | [`sleep()`], [`yield_now`], [`idle`], [`Timeout`], [`with_timeout`], [`Instant`] | time and turns |
+//! | [`sleep()`], [`yield_now`], [`yield_to`], [`idle`], [`Timeout`], [`with_timeout`], [`Instant`] | time and turns |
 //! | [`select!`], [`mod@select`], [`wait()`], [`iwait`], [`Waitable`] | waiting for several things |
 //! | [`future`] | futures in greenlets, and everything here in async tasks |
 //! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | waiting for others |
@@ -122,7 +122,7 @@ pub use queue::{
 };
 pub use raise::{GreenletExit, Raised, catch, is_unwinding, raise};
 pub use scope::{Scope, ScopedGreenlet, scope};
-pub use sleep::{sleep, yield_now};
+pub use sleep::{sleep, yield_now, yield_to};
 pub use spawn_link::{spawn_link, spawn_link_exception, spawn_link_value};
 pub use stack::{GuardMode, StackError, StackSize, StackSizeError, StackStats};
 pub use timeout::{TimedOut, Timeout, with_timeout};

@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use greenlet_core::spawn;
+use greenlet_net::http::{Request, Server};
 use greenlet_net::{ListenOptions, TcpListener};
 
-use super::Service;
+use super::{HELLO, Service, compute};
 use crate::runtimes::{ANY_PORT, MESSAGE_SIZE};
 
 /// Echo, and HTTP.
@@ -17,7 +18,18 @@ pub fn serve(service: Service, threads: usize, listening: &dyn Fn(SocketAddr)) {
             listening(listener.local_addr().expect("a bound socket has an address"));
             echo(&listener);
         }
-        Service::Http | Service::BusyHttp => unimplemented!("{threads}"),
+        Service::Http | Service::BusyHttp => {
+            assert_eq!(threads, 1);
+            let listener = ListenOptions::new().backlog(4096).bind(ANY_PORT).expect("a free port");
+            listening(listener.local_addr().expect("a bound socket has an address"));
+            let server = Server::new(move |_: Request| {
+                if service == Service::BusyHttp {
+                    compute();
+                }
+                HELLO
+            });
+            server.serve(listener).expect("a healthy listener");
+        }
     }
 }
 

@@ -19,6 +19,17 @@ impl Hub {
         }
     }
 
+    /// Queues the current greenlet right behind another one, which goes to the front. At the end, if the other one is not queued here.
+    pub(crate) fn schedule_behind(&self, next: NonNull<Header>, current: NonNull<Header>) {
+        // SAFETY: the running greenlet is alive.
+        let local = unsafe { &current.as_ref().local };
+        if !local.queued.get() && next != current && self.ready.push_front_pair(next, current) {
+            local.queued.set(true);
+        } else {
+            self.schedule(current);
+        }
+    }
+
     /// Queues the first run of a greenlet whose start was claimed. From now on the hub holds a count of it.
     pub(crate) fn start(&self, header: NonNull<Header>) {
         // SAFETY: the caller holds a count.

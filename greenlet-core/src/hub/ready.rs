@@ -73,6 +73,19 @@ impl ReadyQueue {
         unsafe { (*self.queue()).pop_front() }.map(Packed::unpack)
     }
 
+    /// Moves a greenlet that is queued to the front, and another one, which is not queued, behind it. False if it is not queued here.
+    #[inline]
+    pub(crate) fn push_front_pair(&self, next: NonNull<Header>, then: NonNull<Header>) -> bool {
+        // SAFETY: as above.
+        let queue = unsafe { &mut *self.queue() };
+        // Who was spawned a moment ago is the last one.
+        let Some(index) = queue.iter().rposition(|entry| entry.0 == next.cast()) else { return false };
+        let Some(entry) = queue.remove(index) else { return false };
+        queue.push_front(Packed::resume(then));
+        queue.push_front(entry);
+        true
+    }
+
     /// The greenlet that comes after so many others, if the queue is that long and it is one.
     #[inline]
     pub(crate) fn ahead(&self, entries: usize) -> Option<NonNull<Header>> {

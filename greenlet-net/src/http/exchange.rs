@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use greenlet_core::{Greenlet, GreenletExit, Kill, spawn};
+use greenlet_core::{Greenlet, GreenletExit, Kill, spawn, yield_to};
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
 use hyper::service::Service;
@@ -153,7 +153,9 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
                 let (handler, exchange) = (self.handler.clone(), exchange.clone());
                 let handed = exchange.clone();
                 let greenlet = spawn(move || respond(&*handler, request, &handed));
-                let _ = exchange.greenlet.set(greenlet);
+                let _ = exchange.greenlet.set(greenlet.clone());
+                // A handler that does not wait has answered then: hyper goes on at once, and writes the answers to pipelined requests together.
+                yield_to(&greenlet);
             }
         }
         answer
