@@ -62,6 +62,7 @@
 //! | [`copy_bidirectional`], [`TcpStream::send_file`] | from one connection or file to another |
 //! | [`ToAddresses`], [`Target`], [`AddressError`] | names and addresses, and what failed, address by address |
 //! | [`dns`] | names and addresses of hosts |
+//! | [`wait_read`], [`wait_write`], [`wait_readwrite`], [`select()`], [`Poll`] | readiness of any descriptor, of several at once |
 
 #![forbid(unsafe_code)]
 
@@ -75,6 +76,8 @@ pub mod dns;
 #[cfg(feature = "http")]
 pub mod http;
 mod listening;
+#[cfg(target_os = "linux")]
+mod readiness;
 pub mod server;
 mod socket;
 mod split;
@@ -94,6 +97,10 @@ pub use connect::ConnectOptions;
 pub use copy::copy_bidirectional;
 pub use datagrams::Received;
 pub use listening::Incoming;
+#[cfg(target_os = "linux")]
+pub use readiness::{
+    Poll, PollError, PollEvents, Readiness, Selected, select, wait_read, wait_readwrite, wait_write,
+};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use stream::Stream;
 pub use target::{Target, ToAddresses};
