@@ -63,6 +63,8 @@
 //! | [`ToAddresses`], [`Target`], [`AddressError`] | names and addresses, and what failed, address by address |
 //! | [`dns`] | names and addresses of hosts |
 //! | [`wait_read`], [`wait_write`], [`wait_readwrite`], [`select()`], [`Poll`] | readiness of any descriptor, of several at once |
+//! | [`pipe`], [`PipeReader`], [`PipeWriter`], [`stdin`], [`stdout`], [`stderr`] | pipes and the standard descriptors |
+//! | [`File`], [`read_file`], [`write_file`], [`tp_read`], [`tp_write`] | files, by the thread pool |
 
 #![forbid(unsafe_code)]
 
@@ -73,14 +75,18 @@ mod connection;
 mod copy;
 mod datagrams;
 pub mod dns;
+mod file;
 #[cfg(feature = "http")]
 pub mod http;
 mod listening;
+mod pipe;
 #[cfg(target_os = "linux")]
 mod readiness;
 pub mod server;
 mod socket;
 mod split;
+#[cfg(target_os = "linux")]
+mod stdio;
 mod stream;
 mod target;
 mod tcp;
@@ -96,12 +102,16 @@ pub use attempts::AddressError;
 pub use connect::ConnectOptions;
 pub use copy::copy_bidirectional;
 pub use datagrams::Received;
+pub use file::{File, FileOptions, read_file, tp_read, tp_write, write_file};
 pub use listening::Incoming;
+pub use pipe::{PipeReader, PipeWriter, pipe};
 #[cfg(target_os = "linux")]
 pub use readiness::{
     Poll, PollError, PollEvents, Readiness, Selected, select, wait_read, wait_readwrite, wait_write,
 };
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+#[cfg(target_os = "linux")]
+pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 pub use stream::Stream;
 pub use target::{Target, ToAddresses};
 pub use tcp::{ListenOptions, TcpListener, TcpStream};
