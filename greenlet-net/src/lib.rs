@@ -65,6 +65,7 @@
 //! | [`wait_read`], [`wait_write`], [`wait_readwrite`], [`select()`], [`Poll`] | readiness of any descriptor, of several at once |
 //! | [`pipe`], [`PipeReader`], [`PipeWriter`], [`stdin`], [`stdout`], [`stderr`] | pipes and the standard descriptors |
 //! | [`File`], [`read_file`], [`write_file`], [`tp_read`], [`tp_write`] | files, by the thread pool |
+//! | [`mod@process`] | child processes |
 
 #![forbid(unsafe_code)]
 
@@ -80,6 +81,8 @@ mod file;
 pub mod http;
 mod listening;
 mod pipe;
+#[cfg(target_os = "linux")]
+pub mod process;
 #[cfg(target_os = "linux")]
 mod readiness;
 pub mod server;
