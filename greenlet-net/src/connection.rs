@@ -256,11 +256,13 @@ macro_rules! connected_stream {
             }
 
             /// Another handle to the same connection.
+            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn share(&self) -> $Stream {
                 $Stream { connection: self.connection.clone() }
             }
 
             /// Whether anybody else has a handle to the connection.
+            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn is_shared(&self) -> bool {
                 std::sync::Arc::strong_count(&self.connection) > 1
             }

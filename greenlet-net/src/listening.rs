@@ -199,6 +199,7 @@ macro_rules! listener {
             }
 
             /// As [`accept`](Self::accept), for servers with a limit: see `Listening::accept_if`.
+            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn accept_if<P>(
                 &self,
                 admit: impl FnMut() -> Option<P>,
@@ -208,11 +209,13 @@ macro_rules! listener {
                 Ok(Some((stream, crate::address::from_any(peer)?, place)))
             }
 
+            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn is_closed(&self) -> bool {
                 self.listening.is_closed()
             }
 
             /// A listener on the same socket with a place of its own to wait, for another hub.
+            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn duplicate(&self) -> io::Result<$Listener> {
                 Ok($Listener { listening: self.listening.duplicate()? })
             }
