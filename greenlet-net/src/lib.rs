@@ -37,40 +37,87 @@
 //!   waits, and loses nothing: what arrives later is there for the next read. [`TcpStream::close`] and
 //!   [`TcpListener::close`] make the calls that wait return an error of kind
 //!   [`NotConnected`](std::io::ErrorKind::NotConnected).
+//! - **Limits of time.** A read or write timeout is for one call; [`TcpStream::within`] limits all calls of a `write_all` or a line
+//!   together, and tells how far they came.
 //! - **Threads.** Sockets are `Send` and `Sync`. They may be used from any hub, one after the other or at once, and from
 //!   a thread without greenlets, which then just blocks.
-//! - **Names.** Numeric addresses are used as they are. Names are resolved by [`std::net::ToSocketAddrs`], which blocks
-//!   the whole thread; a cooperative resolver comes with the DNS part of this crate.
+//! - **Names** are looked up while the greenlet is suspended ([`ToAddresses`]); numeric addresses are used as they are. A connection is tried
+//!   to all addresses of a name, IPv6 and IPv4, without waiting long for one that does not answer ([`TcpStream::connect`]).
 //! - **Options** that have no method here are set through [`AsFd`](std::os::fd::AsFd), for example with
-//!   `socket2::SockRef::from(&stream)`. The descriptor is in non-blocking mode and has to stay so.
+//!   `socket2::SockRef::from(&stream)`; those that count before a connection is made, with [`ConnectOptions::before_connect`]. The
+//!   descriptor is in non-blocking mode and has to stay so.
 //!
 //! # Map
 //!
 //! | | |
 //! |---|---|
-//! | [`TcpListener`], [`Incoming`], [`ListenOptions`] | accepting connections |
-//! | [`TcpStream`] | a connection |
+//! | [`TcpListener`], [`UnixListener`], [`Incoming`], [`ListenOptions`], [`UnixListenOptions`] | accepting connections |
+//! | [`TcpStream`], [`UnixStream`], [`ConnectOptions`] | a connection |
 //! | [`OwnedReadHalf`], [`OwnedWriteHalf`], [`ReuniteError`] | its two directions, for two greenlets |
+//! | [`UdpSocket`], [`UdpOptions`], [`UnixDatagram`], [`Received`] | datagrams |
 //! | [`Stream`], [`Address`] | what all connections have in common |
 //! | [`server`] | servers: a greenlet for each connection or datagram |
 //! | `tls` | TLS sessions on connections (feature `tls`) |
-//! | [`AddressError`] | what failed, address by address |
+//! | [`Within`] | a limit of time for several calls together |
+//! | [`copy_bidirectional`], [`TcpStream::send_file`] | from one connection or file to another |
+//! | [`ToAddresses`], [`Target`], [`AddressError`] | names and addresses, and what failed, address by address |
 //! | [`dns`] | names and addresses of hosts |
+//! | [`wait_read`], [`wait_write`], [`wait_readwrite`], [`select()`], [`Poll`] | readiness of any descriptor, of several at once |
+//! | [`pipe`], [`PipeReader`], [`PipeWriter`], [`stdin`], [`stdout`], [`stderr`] | pipes and the standard descriptors |
+//! | [`File`], [`read_file`], [`write_file`], [`tp_read`], [`tp_write`] | files, by the thread pool |
+//! | [`mod@process`] | child processes |
 
 #![forbid(unsafe_code)]
 
-mod addr;
 mod address;
+mod attempts;
+mod connect;
+mod connection;
+mod copy;
+mod datagrams;
 pub mod dns;
+mod file;
 #[cfg(feature = "http")]
 pub mod http;
+mod listening;
+mod pipe;
+#[cfg(target_os = "linux")]
+pub mod process;
+#[cfg(target_os = "linux")]
+mod readiness;
 pub mod server;
+mod socket;
+mod split;
+#[cfg(target_os = "linux")]
+mod stdio;
 mod stream;
+mod target;
 mod tcp;
+mod timeout;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod udp;
+mod unix;
+mod within;
 
-pub use addr::AddressError;
 pub use address::Address;
+pub use attempts::AddressError;
+pub use connect::ConnectOptions;
+pub use copy::copy_bidirectional;
+pub use datagrams::Received;
+pub use file::{File, FileOptions, read_file, tp_read, tp_write, write_file};
+pub use listening::Incoming;
+pub use pipe::{PipeReader, PipeWriter, pipe};
+#[cfg(target_os = "linux")]
+pub use readiness::{
+    Poll, PollError, PollEvents, Readiness, Selected, select, wait_read, wait_readwrite, wait_write,
+};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+#[cfg(target_os = "linux")]
+pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 pub use stream::Stream;
-pub use tcp::{Incoming, ListenOptions, OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream};
+pub use target::{Target, ToAddresses};
+pub use tcp::{ListenOptions, TcpListener, TcpStream};
+pub use udp::{UdpOptions, UdpSocket};
+pub use unix::{PeerCredentials, UnixDatagram, UnixListenOptions, UnixListener, UnixStream};
+pub use within::Within;

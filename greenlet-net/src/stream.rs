@@ -6,6 +6,8 @@ use std::net::Shutdown;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use greenlet_core::with_timeout;
+
 use crate::Address;
 
 /// A connection of bytes, for greenlets and for futures: TCP, Unix, TLS.
@@ -23,6 +25,14 @@ pub trait Stream: fmt::Debug + Send + Sync + 'static {
     /// As [reading of a `TcpStream`](crate::TcpStream#reading-and-writing).
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// As [`recv`](Stream::recv), waiting for at most `limit` too. What calls have in common is limited by [`Within`](crate::Within).
+    ///
+    /// # Errors
+    /// As `recv`; `TimedOut`.
+    fn recv_within(&self, buffer: &mut [u8], limit: Duration) -> io::Result<usize> {
+        with_timeout(limit, || self.recv(buffer)).unwrap_or_else(|_| Err(timed_out()))
+    }
+
     /// Sends once, waiting for room for the first byte, for the write timeout at most.
     ///
     /// # Errors
@@ -34,6 +44,14 @@ pub trait Stream: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As `send`.
     fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// As [`send_vectored`](Stream::send_vectored), waiting for at most `limit` too.
+    ///
+    /// # Errors
+    /// As `send`; `TimedOut`.
+    fn send_within(&self, buffers: &[IoSlice<'_>], limit: Duration) -> io::Result<usize> {
+        with_timeout(limit, || self.send_vectored(buffers)).unwrap_or_else(|_| Err(timed_out()))
+    }
 
     /// Sends what a stream keeps back until there is more of it. Nothing where nothing is kept back.
     ///
@@ -113,6 +131,10 @@ pub trait Stream: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn local_address(&self) -> io::Result<Address>;
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "timed out")
 }
 
 impl Read for &dyn Stream {

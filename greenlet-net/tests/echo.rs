@@ -3,7 +3,7 @@
 mod pair;
 
 use std::io::{Read, Write, copy};
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr};
 
 use greenlet_core::{Greenlet, joinall, run, spawn};
 use greenlet_net::{ListenOptions, TcpListener, TcpStream};
@@ -20,7 +20,7 @@ fn serve(listener: TcpListener) -> (SocketAddr, Greenlet<()>) {
     (address, server)
 }
 
-fn bind(address: impl ToSocketAddrs) -> TcpListener {
+fn bind(address: impl greenlet_net::ToAddresses) -> TcpListener {
     TcpListener::bind(address).unwrap()
 }
 

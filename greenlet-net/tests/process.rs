@@ -6,9 +6,11 @@ mod pair;
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Write};
 use std::process::Command;
+use std::time::Duration;
 
-use greenlet_core::run;
-use greenlet_net::{TcpListener, TcpStream};
+use greenlet_core::pool::ThreadPool;
+use greenlet_core::{run, spawn, with_timeout, yield_now};
+use greenlet_net::{ConnectOptions, TcpListener, TcpStream};
 use pair::pair_with_std;
 
 /// Runs the named test again, alone in a process that `sh` starts after `setup`; true in that process.
@@ -85,5 +87,31 @@ fn writing_to_nobody_is_an_error_where_sigpipe_would_kill() {
         assert_eq!(ours.write(b"two").unwrap_err().kind(), ErrorKind::BrokenPipe);
         let parts = [IoSlice::new(b"three"), IoSlice::new(b"four")];
         assert_eq!(ours.write_vectored(&parts).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+/// No thread of the pool is there to look anything up: numeric addresses need none, and whoever waits for a name can be ended.
+#[test]
+fn a_look_up_has_a_limit_and_can_be_killed_and_numbers_need_none() {
+    if !in_own_process("a_look_up_has_a_limit_and_can_be_killed_and_numbers_need_none", "") {
+        return;
+    }
+    run(|| {
+        ThreadPool::global().set_max(0);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        let limit = Duration::from_millis(20);
+        let error = ConnectOptions::new().timeout(limit).connect(("localhost", port)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains("\"localhost\""), "{error}");
+        assert!(with_timeout(limit, || TcpStream::connect(("localhost", port))).is_err());
+        let killed = spawn(move || TcpStream::connect(("localhost", port)).unwrap());
+        yield_now();
+        killed.kill();
+        assert!(killed.exited());
+        ThreadPool::global().set_max(1);
+        TcpStream::connect(("localhost", port)).unwrap();
     });
 }

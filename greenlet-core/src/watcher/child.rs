@@ -54,7 +54,7 @@ impl Child {
         let itself = Rc::new(RefCell::new(Weak::<Io>::new()));
         let io = Rc::new(Io::new(&*pidfd, Direction::Read, {
             let (itself, pidfd) = (itself.clone(), pidfd.clone());
-            move || match collect(pidfd.as_fd()) {
+            move || match collect_child(pidfd.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 ended => {
                     let io = itself.borrow().upgrade();
@@ -108,7 +108,7 @@ impl Drop for Child {
 /// ```
 pub fn wait_child(pid: u32, timeout: Option<Duration>) -> io::Result<ExitStatus> {
     let source = Source::new(open(pid)?);
-    source.io(Direction::Read, timeout, |pidfd| collect(pidfd.as_fd()))
+    source.io(Direction::Read, timeout, |pidfd| collect_child(pidfd.as_fd()))
 }
 
 fn open(pid: u32) -> io::Result<OwnedFd> {
@@ -119,8 +119,11 @@ fn open(pid: u32) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// How the child has ended. `WouldBlock` if it has not.
-fn collect(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
+/// Collects how the child of a pidfd has ended, for those who wait for the descriptor themselves. Never suspends.
+///
+/// # Errors
+/// `WouldBlock` if it has not ended; what `waitid` says: it is not a child of this process, or its status was collected.
+pub fn collect_child(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
     let ended = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
     ended.map(|status| to_exit_status(&status)).ok_or(io::ErrorKind::WouldBlock.into())
 }

@@ -35,7 +35,7 @@ use std::panic::Location;
 pub(crate) use asynchronous::Asyncs;
 pub use asynchronous::{Async, AsyncSender};
 pub use callback::{CallbackHandle, run_callback};
-pub use child::{Child, wait_child};
+pub use child::{Child, collect_child, wait_child};
 pub use io::Io;
 pub(crate) use io::WatchedFds;
 pub use timer::Timer;

@@ -274,7 +274,7 @@ impl StreamServer {
 
     fn listen(&self, hubs: usize) -> io::Result<Sockets<Connections>> {
         for timeout in [self.read_timeout, self.write_timeout].into_iter().flatten() {
-            crate::tcp::refuse_zero(timeout)?;
+            crate::timeout::refuse_zero(timeout)?;
         }
         let none = Ok(Endpoints(Vec::new()));
         let Endpoints(endpoints) = mem::replace(&mut *self.endpoints.borrow_mut(), none)?;

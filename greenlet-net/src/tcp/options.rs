@@ -1,13 +1,14 @@
 //! How to listen.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
-use greenlet_core::io::Source;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 
 use super::TcpListener;
-use crate::addr::{Task, first_success};
+use crate::ToAddresses;
+use crate::attempts::{Task, first_success};
+use crate::socket::Socket;
 
 /// Options of a [`TcpListener`], for when [`TcpListener::bind`] does not do.
 ///
@@ -24,11 +25,22 @@ pub struct ListenOptions {
     reuse_address: bool,
     reuse_port: bool,
     only_v6: Option<bool>,
+    send_buffer_size: Option<usize>,
+    recv_buffer_size: Option<usize>,
+    device: Option<Vec<u8>>,
 }
 
 impl Default for ListenOptions {
     fn default() -> ListenOptions {
-        ListenOptions { backlog: 1024, reuse_address: true, reuse_port: false, only_v6: None }
+        ListenOptions {
+            backlog: 1024,
+            reuse_address: true,
+            reuse_port: false,
+            only_v6: None,
+            send_buffer_size: None,
+            recv_buffer_size: None,
+            device: None,
+        }
     }
 }
 
@@ -67,33 +79,63 @@ impl ListenOptions {
         self
     }
 
+    /// The size of the send buffers of its connections, in bytes. Default: the system's, which grow as it is needed.
+    pub fn send_buffer_size(mut self, bytes: usize) -> ListenOptions {
+        self.send_buffer_size = Some(bytes);
+        self
+    }
+
+    /// The size of the receive buffers of its connections, in bytes. Set here rather than on a connection it also bounds the window
+    /// that the peer is told of first. Default: the system's, which grow as it is needed.
+    pub fn recv_buffer_size(mut self, bytes: usize) -> ListenOptions {
+        self.recv_buffer_size = Some(bytes);
+        self
+    }
+
+    /// The network interface whose connections it takes, no others (`SO_BINDTODEVICE`). Default: all.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn device(mut self, name: &str) -> ListenOptions {
+        self.device = Some(name.as_bytes().to_vec());
+        self
+    }
+
     /// Listens on the first of the addresses that can be had. Port 0 lets the system choose one.
     ///
-    /// A name is resolved by std, which blocks the thread; a numeric address is not looked up.
+    /// A name is looked up, and the greenlet suspended meanwhile; a numeric address is not.
     ///
     /// # Errors
     /// What resolving the name failed with, or an [`AddressError`](crate::AddressError) that names the addresses tried.
-    pub fn bind<A: ToSocketAddrs>(&self, addresses: A) -> io::Result<TcpListener> {
+    pub fn bind<A: ToAddresses>(&self, addresses: A) -> io::Result<TcpListener> {
         first_success(Task::Listen, addresses, |address| self.listen(address))
     }
 
     fn listen(&self, address: &SocketAddr) -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let set = socket.options();
         if self.reuse_address {
-            socket.set_reuse_address(true)?;
+            set.set_reuse_address(true)?;
         }
         #[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
         if self.reuse_port {
-            socket.set_reuse_port(true)?;
+            set.set_reuse_port(true)?;
         }
         if let Some(only) = self.only_v6
             && address.is_ipv6()
         {
-            socket.set_only_v6(only)?;
+            set.set_only_v6(only)?;
         }
-        socket.bind(&(*address).into())?;
-        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
-        Ok(TcpListener::from_source(Source::new(socket.into())))
+        if let Some(bytes) = self.send_buffer_size {
+            set.set_send_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.recv_buffer_size {
+            set.set_recv_buffer_size(bytes)?;
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(device) = &self.device {
+            set.bind_device(Some(device))?;
+        }
+        set.bind(&(*address).into())?;
+        set.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
+        Ok(TcpListener::from_socket(socket))
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
+
+use crate::ToAddresses;
+use crate::target::resolve;
 
 /// None of the addresses worked: what is inside the [`io::Error`] of a failed `connect` or `bind`.
 ///
@@ -31,9 +34,21 @@ pub struct AddressError {
 pub(crate) enum Task {
     Connect,
     Listen,
+    Bind,
 }
 
 impl AddressError {
+    /// As the error of the whole: of the last attempt's kind.
+    pub(crate) fn of(task: Task, attempts: Vec<(SocketAddr, io::Error)>) -> io::Error {
+        match attempts.last() {
+            Some((_, last)) => io::Error::new(last.kind(), AddressError { task, attempts }),
+            None => io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("no address to {task}: the list is empty"),
+            ),
+        }
+    }
+
     /// The addresses in the order in which they were tried, each with its error.
     pub fn attempts(&self) -> &[(SocketAddr, io::Error)] {
         &self.attempts
@@ -45,6 +60,7 @@ impl fmt::Display for Task {
         f.write_str(match self {
             Task::Connect => "connect to",
             Task::Listen => "listen on",
+            Task::Bind => "bind to",
         })
     }
 }
@@ -62,25 +78,19 @@ impl fmt::Display for Listing<'_> {
 }
 
 /// Resolves, and returns the first success, or an error that names all addresses.
-pub(crate) fn first_success<A: ToSocketAddrs, T>(
+pub(crate) fn first_success<A: ToAddresses, T>(
     task: Task,
     addresses: A,
     mut attempt: impl FnMut(&SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
     let mut attempts = Vec::new();
-    for address in addresses.to_socket_addrs()? {
+    for address in resolve(addresses.to_target()?, None, None)? {
         match attempt(&address) {
             Ok(done) => return Ok(done),
             Err(error) => attempts.push((address, error)),
         }
     }
-    match attempts.last() {
-        Some((_, last)) => Err(io::Error::new(last.kind(), AddressError { task, attempts })),
-        None => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("no address to {task}: the list is empty"),
-        )),
-    }
+    Err(AddressError::of(task, attempts))
 }
 
 #[cfg(test)]

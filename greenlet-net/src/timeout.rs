@@ -6,24 +6,24 @@ use std::time::Duration;
 
 /// In nanoseconds; [`NEVER`] is none.
 #[derive(Debug)]
-pub(super) struct SharedTimeout(AtomicU64);
+pub(crate) struct SharedTimeout(AtomicU64);
 
 const NEVER: u64 = u64::MAX;
 
 impl SharedTimeout {
-    pub(super) const fn none() -> SharedTimeout {
+    pub(crate) const fn none() -> SharedTimeout {
         SharedTimeout(AtomicU64::new(NEVER))
     }
 
     #[inline]
-    pub(super) fn get(&self) -> Option<Duration> {
+    pub(crate) fn get(&self) -> Option<Duration> {
         match self.0.load(Ordering::Relaxed) {
             NEVER => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
     }
 
-    pub(super) fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
         let nanos = match timeout {
             None => NEVER,
             Some(timeout) => {
@@ -34,6 +34,15 @@ impl SharedTimeout {
         };
         self.0.store(nanos, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// Of two limits the one that comes first.
+#[inline]
+pub(crate) fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

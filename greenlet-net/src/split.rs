@@ -2,10 +2,19 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 
-use super::TcpStream;
+use crate::connection::Connection;
+use crate::{Stream, TcpStream};
 
-/// The reading half of a connection, made by [`TcpStream::into_split`].
+/// A stream that can be split: [`TcpStream`] and [`UnixStream`](crate::UnixStream).
+pub trait Split: Stream {
+    /// What its clones share.
+    fn connection(&self) -> &Arc<Connection>;
+}
+
+/// The reading half of a connection, made by [`TcpStream::into_split`] or
+/// [`UnixStream::into_split`](crate::UnixStream::into_split).
 ///
 /// Its `AsRef` is the stream, for timeouts, addresses and [`close`](TcpStream::close). Dropping it does not end reading:
 /// the connection lives on until the other half is dropped too.
@@ -30,17 +39,18 @@ use super::TcpStream;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct OwnedReadHalf {
-    stream: TcpStream,
+pub struct OwnedReadHalf<S: Split = TcpStream> {
+    stream: S,
 }
 
-/// The writing half of a connection, made by [`TcpStream::into_split`].
+/// The writing half of a connection, made by [`TcpStream::into_split`] or
+/// [`UnixStream::into_split`](crate::UnixStream::into_split).
 ///
 /// Its `AsRef` is the stream, for timeouts, addresses and [`close`](TcpStream::close). Dropping it shuts down writing: the
 /// peer reads what was written, then the end.
 #[derive(Debug)]
-pub struct OwnedWriteHalf {
-    stream: TcpStream,
+pub struct OwnedWriteHalf<S: Split = TcpStream> {
+    stream: S,
     on_drop: OnDrop,
 }
 
@@ -53,27 +63,27 @@ enum OnDrop {
 /// The halves belong to different connections; they come back unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("the read half and the write half belong to different connections")]
-pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
+pub struct ReuniteError<S: Split = TcpStream>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
 
-pub(super) fn halves(reading: TcpStream, writing: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+pub(crate) fn halves<S: Split>(reading: S, writing: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     (OwnedReadHalf { stream: reading }, OwnedWriteHalf { stream: writing, on_drop: OnDrop::ShutDown })
 }
 
-impl OwnedReadHalf {
+impl<S: Split> OwnedReadHalf<S> {
     /// Reads and leaves it there: see [`TcpStream::peek`].
     ///
     /// # Errors
     /// As a [read](TcpStream#reading-and-writing).
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.peek(buffer)
+        self.stream.connection().peek(buffer)
     }
 
     /// Makes the stream again that both halves come from, and shuts down nothing.
     ///
     /// # Errors
     /// [`ReuniteError`] with both halves if they belong to different connections.
-    pub fn reunite(self, mut writer: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
-        if !self.stream.is_same(&writer.stream) {
+    pub fn reunite(self, mut writer: OwnedWriteHalf<S>) -> Result<S, ReuniteError<S>> {
+        if !Arc::ptr_eq(self.stream.connection(), writer.stream.connection()) {
             return Err(ReuniteError(self, writer));
         }
         writer.on_drop = OnDrop::Nothing;
@@ -81,14 +91,14 @@ impl OwnedReadHalf {
     }
 }
 
-impl OwnedWriteHalf {
+impl<S: Split> OwnedWriteHalf<S> {
     /// Drops it without shutting down writing.
     pub fn forget(mut self) {
         self.on_drop = OnDrop::Nothing;
     }
 }
 
-impl Drop for OwnedWriteHalf {
+impl<S: Split> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
         if self.on_drop == OnDrop::ShutDown {
             // It fails if the peer has ended the connection already.
@@ -97,30 +107,30 @@ impl Drop for OwnedWriteHalf {
     }
 }
 
-impl AsRef<TcpStream> for OwnedReadHalf {
-    fn as_ref(&self) -> &TcpStream {
+impl<S: Split> AsRef<S> for OwnedReadHalf<S> {
+    fn as_ref(&self) -> &S {
         &self.stream
     }
 }
 
-impl AsRef<TcpStream> for OwnedWriteHalf {
-    fn as_ref(&self) -> &TcpStream {
+impl<S: Split> AsRef<S> for OwnedWriteHalf<S> {
+    fn as_ref(&self) -> &S {
         &self.stream
     }
 }
 
-impl Read for &OwnedReadHalf {
+impl<S: Split> Read for &OwnedReadHalf<S> {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&self.stream).read(buffer)
+        self.stream.connection().read(buffer)
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&self.stream).read_vectored(buffers)
+        self.stream.connection().read_vectored(buffers, None)
     }
 }
 
-impl Read for OwnedReadHalf {
+impl<S: Split> Read for OwnedReadHalf<S> {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         (&*self).read(buffer)
@@ -131,14 +141,14 @@ impl Read for OwnedReadHalf {
     }
 }
 
-impl Write for &OwnedWriteHalf {
+impl<S: Split> Write for &OwnedWriteHalf<S> {
     #[inline]
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        (&self.stream).write(buffer)
+        self.stream.connection().write(buffer)
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.stream).write_vectored(buffers)
+        self.stream.connection().write_vectored(buffers, None)
     }
 
     /// Nothing is kept back here: does nothing.
@@ -148,7 +158,7 @@ impl Write for &OwnedWriteHalf {
     }
 }
 
-impl Write for OwnedWriteHalf {
+impl<S: Split> Write for OwnedWriteHalf<S> {
     #[inline]
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         (&*self).write(buffer)
