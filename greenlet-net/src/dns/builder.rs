@@ -20,6 +20,8 @@ use super::threaded::System;
 pub struct Builder {
     engines: Option<Vec<EngineKind>>,
     threads: Option<usize>,
+    #[cfg(feature = "native-dns")]
+    pub(super) native: super::native::Settings,
 }
 
 impl Builder {
@@ -41,7 +43,8 @@ impl Builder {
         self
     }
 
-    /// What the environment says: `GREENLET_RESOLVER`. See [the settings](super#settings).
+    /// What the environment says: `GREENLET_RESOLVER`, and for the native engine `GREENLET_RESOLVER_NAMESERVERS` and
+    /// `GREENLET_RESOLVER_TIMEOUT`. See [the settings](super#settings).
     ///
     /// # Errors
     /// [`SetupError`] for a value that cannot be.
@@ -49,6 +52,8 @@ impl Builder {
         if let Some(list) = variable("GREENLET_RESOLVER") {
             self.engines = Some(super::engine::parse_list(&list)?);
         }
+        #[cfg(feature = "native-dns")]
+        self.native.read_env(variable)?;
         Ok(self)
     }
 
@@ -76,6 +81,9 @@ impl Builder {
         Ok(Resolver::with(match kind {
             EngineKind::Thread => Engine::System(threads),
             EngineKind::Block => Engine::System(System::InPlace),
+            #[cfg(feature = "native-dns")]
+            EngineKind::Native => Engine::Native(super::native::Native::new(self.native)?),
+            #[cfg(not(feature = "native-dns"))]
             EngineKind::Native => return Err(SetupError::NotAvailable),
         }))
     }

@@ -28,7 +28,7 @@ impl EngineKind {
 
     /// Whether this build has it.
     pub fn is_available(self) -> bool {
-        self != EngineKind::Native
+        self != EngineKind::Native || cfg!(feature = "native-dns")
     }
 }
 

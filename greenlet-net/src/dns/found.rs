@@ -43,3 +43,27 @@ pub struct NameInfo {
     /// The name of the service, or the port in digits.
     pub service: String,
 }
+
+/// Who takes the mail of a domain: a record of type MX.
+#[cfg(feature = "native-dns")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mx {
+    /// The lowest is tried first.
+    pub preference: u16,
+    /// The name of the mail server.
+    pub exchange: String,
+}
+
+/// Where a service is: a record of type SRV.
+#[cfg(feature = "native-dns")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Srv {
+    /// The lowest is tried first.
+    pub priority: u16,
+    /// Among those of one priority: in which proportion they are to be chosen.
+    pub weight: u16,
+    /// The port.
+    pub port: u16,
+    /// The name of the host.
+    pub target: String,
+}

@@ -31,6 +31,21 @@
 //! |---|---|---|---|
 //! | `GREENLET_RESOLVER` | [`engines`](Builder::engines) | `thread` | the engine, or a list: the first one that this build has |
 //! | | [`threads`](Builder::threads) | the pool of the process | threads of the engine's own, as many |
+//!
+//! With the feature `native-dns`, for the native engine:
+//!
+//! | environment | [`Builder`] | default | meaning |
+//! |---|---|---|---|
+//! | `GREENLET_RESOLVER_NAMESERVERS` | `nameservers` | `resolv.conf`, or `127.0.0.1:53` | whom to ask: addresses with or without a port, with commas |
+//! | `GREENLET_RESOLVER_TIMEOUT` | `timeout` | `resolv.conf`, or 5 s | seconds until the next server is asked |
+//! | | `attempts` | `resolv.conf`, or 2 | how often every server is asked |
+//! | | `search`, `ndots` | `resolv.conf`, or the domain of this machine and 1 | the domains in which names with fewer dots are looked for first |
+//! | | `rotate` | `resolv.conf`, or off | the servers take turns at being the first |
+//! | | `tcp_only` | `resolv.conf` (`use-vc`), or off | no UDP |
+//! | | `resolv_conf`, `hosts_file` | `/etc/resolv.conf`, `/etc/hosts` | other files; changes are seen after a second at most |
+//! | | `cache_size` | 8192 | answers that are remembered |
+//! | | `max_ttl` | a day | how long an answer is remembered at most |
+//! | | `max_negative_ttl` | an hour | how long it is remembered at most that there is none |
 
 mod ask;
 mod builder;
@@ -39,6 +54,8 @@ mod error;
 mod found;
 mod hosts;
 mod name;
+#[cfg(feature = "native-dns")]
+mod native;
 mod process;
 mod resolver;
 mod system;
@@ -49,6 +66,8 @@ pub use builder::Builder;
 pub use engine::{EngineKind, SetupError};
 pub use error::{ErrorKind, LookupError};
 pub use found::{AddressInfo, HostEntry, NameInfo};
+#[cfg(feature = "native-dns")]
+pub use found::{Mx, Srv};
 pub use process::{
     getaddrinfo, getfqdn, gethostbyaddr, gethostbyname, gethostbyname_ex, getnameinfo, lookup, resolver,
     set_resolver,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::builder::Builder;
 use super::error::Cause;
+#[cfg(feature = "native-dns")]
+use super::native::Native;
 use super::threaded::{System, distinct};
 use super::{
     AddressInfo, EngineKind, ErrorKind, Family, Hints, HostEntry, LookupError, NameHints, NameInfo, Service,
@@ -35,6 +37,8 @@ pub struct Resolver {
 #[derive(Debug)]
 pub(super) enum Engine {
     System(System),
+    #[cfg(feature = "native-dns")]
+    Native(Native),
 }
 
 impl Resolver {
@@ -47,11 +51,18 @@ impl Resolver {
         Builder::default()
     }
 
+    #[cfg(feature = "native-dns")]
+    pub(super) fn engine_in_use(&self) -> &Engine {
+        &self.engine
+    }
+
     /// How it looks up names.
     pub fn engine(&self) -> EngineKind {
         match &*self.engine {
             Engine::System(System::InPlace) => EngineKind::Block,
             Engine::System(_) => EngineKind::Thread,
+            #[cfg(feature = "native-dns")]
+            Engine::Native(_) => EngineKind::Native,
         }
     }
 
@@ -143,6 +154,8 @@ impl Resolver {
         let ascii = name::ascii(host)?;
         match &*self.engine {
             Engine::System(system) => system.getaddrinfo(ascii.into_owned(), service, hints),
+            #[cfg(feature = "native-dns")]
+            Engine::Native(native) => native.getaddrinfo(&ascii, service, hints),
         }
     }
 
@@ -157,6 +170,8 @@ impl Resolver {
                 let found = system.getaddrinfo(ascii.into_owned(), Service::Any, &hints)?;
                 Ok(distinct(found.iter().map(|info| info.address.ip())))
             }
+            #[cfg(feature = "native-dns")]
+            Engine::Native(native) => native.addresses(&ascii, family),
         }
     }
 
@@ -197,6 +212,8 @@ impl Resolver {
         let ascii = name::ascii(host)?;
         match &*self.engine {
             Engine::System(system) => system.host(ascii.into_owned(), Family::V4),
+            #[cfg(feature = "native-dns")]
+            Engine::Native(native) => native.host(&ascii, Family::V4),
         }
     }
 
@@ -207,6 +224,8 @@ impl Resolver {
     pub fn gethostbyaddr(&self, address: IpAddr) -> Result<HostEntry, LookupError> {
         let found = match &*self.engine {
             Engine::System(system) => system.host_of_address(address),
+            #[cfg(feature = "native-dns")]
+            Engine::Native(native) => native.host_of_address(address),
         };
         found.map_err(|cause| about_address(address, cause))
     }
@@ -231,6 +250,8 @@ impl Resolver {
             _ if bad => Err(ErrorKind::NotFound.into()),
             _ if hints.has(libc::NI_NUMERICHOST) => system::getnameinfo(&address, hints),
             Engine::System(system) => system.getnameinfo(address, hints),
+            #[cfg(feature = "native-dns")]
+            Engine::Native(native) => native.getnameinfo(address, hints),
         };
         found.map_err(|cause| about_address(address.ip(), cause))
     }
