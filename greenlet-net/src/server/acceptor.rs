@@ -178,7 +178,7 @@ fn work<I: Arrival>(handler: &Handler<I>, arrival: I, ticket: &Ticket) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             ticket.life().counters.failed();
-            tracing::warn!(target: "greenlet", %peer, %error, "the handler of a connection failed");
+            tracing::warn!(target: "greenlet", %peer, %error, "a handler failed");
         }
         Err(GreenletError::Failed(failure)) => {
             ticket.life().counters.failed();
@@ -186,7 +186,7 @@ fn work<I: Arrival>(handler: &Handler<I>, arrival: I, ticket: &Ticket) {
             let name = current().name();
             let peer = peer.to_string();
             if !name.contains(&peer) {
-                current().set_name(format!("connection from {peer}"));
+                current().set_name(format!("handler of {peer}"));
             }
             failure.reraise()
         }

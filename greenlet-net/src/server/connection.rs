@@ -23,11 +23,13 @@ pub enum Connection {
     Tcp(TcpStream, SocketAddr),
 }
 
-/// Which kinds of listeners a handler can serve.
+/// What a handler can serve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kinds {
     Tcp,
+    /// Connections of any kind.
     Any,
+    Datagrams,
 }
 
 impl Listener {

@@ -1,7 +1,7 @@
 //! Servers: a greenlet for each connection or datagram, limits, and an orderly end.
 //!
 //! [`StreamServer`] accepts connections: TCP, and whatever else is a [`Stream`](crate::Stream). Its life is gevent's: made with an address and a handler,
-//! [started](StreamServer::start), [stopped](Handle::stop) with a grace for the handlers.
+//! [started](StreamServer::start), [stopped](Handle::stop) with a grace for the handlers. [`DatagramServer`] does the same for datagrams.
 //!
 //! ```
 //! use greenlet_net::{TcpStream, server::StreamServer};
@@ -21,6 +21,8 @@ mod acceptor;
 mod backoff;
 mod connection;
 mod counts;
+mod datagram;
+mod datagram_server;
 mod endpoint;
 mod engine;
 mod life;
@@ -29,6 +31,8 @@ mod stream_server;
 
 pub use connection::{Accepted, Outcome};
 pub use counts::Counts;
+pub use datagram::Datagram;
+pub use datagram_server::DatagramServer;
 pub use endpoint::{Endpoints, IntoEndpoints};
 pub use life::{Handle, Stopped};
 pub use stream_server::StreamServer;
