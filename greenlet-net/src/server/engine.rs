@@ -161,10 +161,12 @@ impl<A: Arrivals + Door> Engine<A> {
 
     /// Starts the server, and waits for its end; unwound from here, it stops it.
     pub(super) fn serve_forever(&self, start: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        struct StopWhenUnwound<'a>(&'a Handle, std::time::Duration);
+        struct StopWhenUnwound<'a>(&'a Handle, &'a Settings);
         impl Drop for StopWhenUnwound<'_> {
             fn drop(&mut self) {
-                self.0.stop(self.1);
+                let stopped = self.0.stop(self.1.grace);
+                let server = self.1.name.as_deref().unwrap_or("server");
+                tracing::info!(target: "greenlet", server, %stopped, "stopped");
             }
         }
         match start() {
@@ -172,7 +174,7 @@ impl<A: Arrivals + Door> Engine<A> {
             Err(_) if self.life().has_ended() => {}
             started => started?,
         }
-        let unwound = StopWhenUnwound(&self.handle, self.settings.grace);
+        let unwound = StopWhenUnwound(&self.handle, &self.settings);
         let ended = self.life().wait_closed();
         std::mem::forget(unwound);
         ended
