@@ -162,6 +162,9 @@ impl Drop for Closer {
 pub trait Accepted: sealed::Kind {}
 
 mod sealed {
+    #[cfg(feature = "tls")]
+    use std::{io, time::Duration};
+
     use super::{Connection, Kinds};
 
     pub trait Kind: Sized + 'static {
@@ -173,6 +176,11 @@ mod sealed {
 
         #[doc(hidden)]
         fn take(connection: Connection) -> Option<(Self, Self::Peer)>;
+
+        /// For reading and writing.
+        #[cfg(feature = "tls")]
+        #[doc(hidden)]
+        fn timeouts(&self) -> io::Result<(Option<Duration>, Option<Duration>)>;
     }
 }
 
@@ -189,6 +197,11 @@ impl Kind for TcpStream {
             Connection::Tcp(stream, peer) => Some((stream, peer)),
         }
     }
+
+    #[cfg(feature = "tls")]
+    fn timeouts(&self) -> io::Result<(Option<Duration>, Option<Duration>)> {
+        Ok((self.read_timeout()?, self.write_timeout()?))
+    }
 }
 
 impl Accepted for Arc<dyn Stream> {}
@@ -201,6 +214,11 @@ impl Kind for Arc<dyn Stream> {
         match connection {
             Connection::Tcp(stream, peer) => Some((Arc::new(stream), peer.into())),
         }
+    }
+
+    #[cfg(feature = "tls")]
+    fn timeouts(&self) -> io::Result<(Option<Duration>, Option<Duration>)> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -16,6 +16,14 @@
 //! assert_eq!(read_to_string(client)?, format!("hello, {us}\n"));
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`StreamServer`], [`Accepted`], [`Outcome`] | connections, and what handlers take and return |
+#![cfg_attr(feature = "tls", doc = "| [`tls()`] | handlers of TLS sessions |")]
+//! | [`DatagramServer`], [`Datagram`] | datagrams |
+//! | [`IntoEndpoints`], [`Endpoints`] | where to listen |
+//! | [`Handle`], [`Stopped`], [`Counts`] | the end of a server, and what it has done |
 
 mod acceptor;
 mod backoff;
@@ -28,6 +36,8 @@ mod engine;
 mod life;
 mod settings;
 mod stream_server;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use connection::{Accepted, Outcome};
 pub use counts::Counts;
@@ -36,3 +46,5 @@ pub use datagram_server::DatagramServer;
 pub use endpoint::{Endpoints, IntoEndpoints};
 pub use life::{Handle, Stopped};
 pub use stream_server::StreamServer;
+#[cfg(feature = "tls")]
+pub use tls::tls;
