@@ -2,16 +2,18 @@
 
 mod pair;
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greenlet_core::pool::Pool;
 use greenlet_core::{Hub, run, sleep, spawn, yield_now};
-use greenlet_net::server::StreamServer;
+use greenlet_net::server::{Admitted, StreamServer};
 use greenlet_net::{TcpListener, TcpStream};
 use pair::{FOREVER, kind};
 
@@ -230,6 +232,26 @@ fn a_panic_on_one_hub_leaves_the_others_and_itself_serving() {
             seen.insert(answer(client));
         }
         assert_eq!(server.counts().failed, 10);
+    });
+}
+
+#[test]
+fn what_takes_over_is_made_on_each_hub_and_stays_there() {
+    run(|| {
+        let server = StreamServer::taking_over_on_hubs(2, ANY, || {
+            let count = Rc::new(Cell::new(0)); // of this hub alone
+            move |mut admitted: Admitted<TcpStream>| {
+                count.set(count.get() + 1);
+                write!(admitted, "{} {}", Hub::current().name(), count.get()).unwrap();
+            }
+        });
+        server.start().unwrap();
+        let mut answers = HashSet::new();
+        while answers.iter().filter(|answer: &&String| answer.ends_with(" 2")).count() < 2 {
+            assert!(answers.insert(answer(connect(&server))), "the same count twice");
+        }
+        assert!(answers.contains("server-1 1") && answers.contains("server-2 2"));
+        server.stop(FOREVER);
     });
 }
 

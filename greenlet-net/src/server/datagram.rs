@@ -156,4 +156,8 @@ impl Arrival for Datagram {
     type Closer = ();
 
     fn closer(&self) {}
+
+    fn ender(&self) -> Box<dyn FnOnce() + Send> {
+        Box::new(|| {})
+    }
 }

@@ -144,12 +144,12 @@ impl<A: Arrivals + Door> Engine<A> {
             Room::Limit(free) => Some(free.clone()),
             _ => None,
         };
-        let Handler::Shared(handler) = self.handler.clone() else {
-            unreachable!("a server on hubs is made with a handler that may be shared");
+        let Some(handler) = self.handler.for_hub() else {
+            unreachable!("a server on hubs is made with a handler that can go there");
         };
         let run = move || {
             let room = limit.map_or(Room::Unlimited, Room::Limit);
-            Acceptor { arrivals, handler: Handler::Shared(handler), room, settings, life }.run();
+            Acceptor { arrivals, handler: handler.arrive(), room, settings, life }.run();
         };
         let greenlet = hub.spawn(run).map_err(|_| was_closed())?;
         Ok(GreenletRef::clone(&greenlet))

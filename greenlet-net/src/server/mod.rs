@@ -21,6 +21,7 @@
 //! |---|---|
 //! | [`StreamServer`], [`Accepted`], [`Outcome`] | connections, and what handlers take and return |
 #![cfg_attr(feature = "tls", doc = "| [`tls()`] | handlers of TLS sessions |")]
+//! | [`Admitted`], [`Admission`] | connections that are taken over from a `StreamServer` |
 //! | [`DatagramServer`], [`Datagram`] | datagrams |
 //! | [`IntoEndpoints`], [`Endpoints`] | where to listen |
 //! | [`Handle`], [`Stopped`], [`Counts`] | the end of a server, and what it has done |
@@ -39,7 +40,7 @@ mod stream_server;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use connection::{Accepted, Outcome};
+pub use connection::{Accepted, Admission, Admitted, Outcome};
 pub use counts::Counts;
 pub use datagram::Datagram;
 pub use datagram_server::DatagramServer;
