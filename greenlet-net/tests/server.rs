@@ -3,18 +3,20 @@
 mod pair;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use greenlet_core::future::Executor;
 use greenlet_core::pool::Pool;
 use greenlet_core::sync::Semaphore;
 use greenlet_core::{
     Event, GreenletExit, Kill, attempt, catch, current, run, sleep, spawn, with_timeout, yield_now,
 };
-use greenlet_net::server::{IntoEndpoints, StreamServer};
+use greenlet_net::server::{Admitted, IntoEndpoints, StreamServer};
 use greenlet_net::{Stream, TcpListener, TcpStream};
 use pair::{FOREVER, kind, read_to_any_end, reset};
 
@@ -888,6 +890,95 @@ fn a_storm_of_ten_thousand_connections_is_served_within_its_limit() {
         assert!(most.get() <= 50, "{} at once", most.get());
         let counts = server.counts();
         assert_eq!((counts.accepted, counts.accept_errors), (10_000, 0));
+    });
+}
+
+// --- connections that are taken over ----------------------------------------------------------------------------------
+
+/// A server whose connections are served by tasks of one greenlet.
+fn server_of_tasks() -> StreamServer {
+    let executor = Executor::new();
+    StreamServer::taking_over(ANY, move |admitted: Admitted<TcpStream>| {
+        let echo = async move {
+            let mut buffer = [0; 1024];
+            loop {
+                let n = poll_fn(|context| admitted.poll_recv(context, &mut buffer)).await?;
+                if n == 0 {
+                    return io::Result::Ok(());
+                }
+                poll_fn(|context| admitted.poll_send(context, &buffer[..n])).await?;
+            }
+        };
+        executor.spawn(async move { echo.await.unwrap_or_default() }).detach();
+    })
+}
+
+#[test]
+fn connections_can_be_served_by_tasks_and_are_closed_with_them() {
+    run(|| {
+        let server = server_of_tasks();
+        server.start().unwrap();
+        let mut clients: Vec<TcpStream> = (0..20).map(|_| connect(&server)).collect();
+        for client in &mut clients {
+            client.write_all(b"hello").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        clients.into_iter().for_each(|client| assert_eq!(answer(client), "hello"));
+        until(|| server.counts().active == 0);
+        assert_eq!(server.counts().accepted, 20);
+    });
+}
+
+#[test]
+fn connections_that_were_taken_over_are_waited_for_and_closed_after_the_grace() {
+    run(|| {
+        let server = server_of_tasks().limit(2);
+        server.start().unwrap();
+        let (quick, slow) = (connect(&server), connect(&server));
+        until(|| server.counts().active == 2);
+        let waits = connect(&server);
+        assert_silent(&waits); // the limit holds
+        let ends = spawn(move || drop(quick));
+        let stopped = server.stop(Duration::from_millis(50));
+        assert_eq!((stopped.finished, stopped.killed, stopped.left), (1, 1, 0));
+        assert_eq!(answer(slow), "");
+        ends.join();
+    });
+}
+
+#[test]
+fn an_admission_closes_its_connection_whoever_has_a_clone() {
+    run(|| {
+        let kept = Rc::new(RefCell::new(Vec::new()));
+        let server = StreamServer::taking_over(ANY, {
+            let kept = kept.clone();
+            move |admitted: Admitted<TcpStream>| kept.borrow_mut().push(admitted)
+        });
+        server.start().unwrap();
+        let client = connect(&server);
+        until(|| server.counts().active == 1);
+        assert_silent(&client);
+        let (stream, _, admission) = kept.borrow_mut().pop().unwrap().into_parts();
+        drop(admission);
+        assert_eq!(answer(client), "");
+        assert_eq!(kind((&stream).write(b"more")), ErrorKind::NotConnected);
+        assert_eq!(server.counts().active, 0);
+    });
+}
+
+#[test]
+fn a_panic_of_who_takes_over_is_that_connections_end_only() {
+    run(|| {
+        let turn = Cell::new(0);
+        let server = StreamServer::taking_over(ANY, move |mut admitted: Admitted<TcpStream>| {
+            turn.set(turn.get() + 1);
+            assert_ne!(turn.get(), 1, "on purpose");
+            admitted.write_all(b"hello").unwrap();
+        });
+        server.start().unwrap();
+        assert_eq!(answer(connect(&server)), "");
+        assert_answers(&server);
+        assert_eq!(server.counts().failed, 1);
     });
 }
 

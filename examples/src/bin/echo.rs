@@ -19,8 +19,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use greenlet_core::{Greenlet, sleep, spawn};
-use greenlet_net::{TcpListener, TcpStream};
+use greenlet_core::{Greenlet, spawn};
+use greenlet_net::TcpStream;
+use greenlet_net::server::StreamServer;
 use tracing::{info, warn};
 
 const USAGE: &str = "\
@@ -54,18 +55,10 @@ fn main() -> ExitCode {
 // --- the server ------------------------------------------------------------------------------------------------
 
 fn server(address: SocketAddr) -> io::Result<()> {
-    let listener = TcpListener::bind(address)?;
-    println!("listening on {}", listener.local_addr()?);
-    loop {
-        match listener.accept() {
-            Ok((stream, peer)) => drop(spawn(move || serve(stream, peer))),
-            Err(error) => {
-                // Out of descriptors, most likely: connections that end give some back.
-                warn!(%error, "cannot accept");
-                sleep(Duration::from_millis(100));
-            }
-        }
-    }
+    let server = StreamServer::new(address, serve);
+    server.start()?;
+    println!("listening on {}", server.local_addr()?);
+    server.serve_forever()
 }
 
 fn serve(stream: TcpStream, peer: SocketAddr) {

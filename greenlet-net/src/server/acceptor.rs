@@ -12,7 +12,7 @@ use greenlet_core::{
 };
 
 use super::backoff::{Verdict, verdict};
-use super::life::{Life, Ticket};
+use super::life::{AtWork, Life, Ticket};
 use super::settings::{Place, Room, Settings};
 use crate::Address;
 
@@ -40,33 +40,70 @@ pub(super) trait Arrival: 'static {
     type Closer: 'static;
 
     fn closer(&self) -> Self::Closer;
+
+    /// Ends it for whoever took it over.
+    fn ender(&self) -> Box<dyn FnOnce() + Send>;
 }
 
 /// What a handler failed with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A handler, whatever it takes.
-pub(super) enum Handler<I> {
+/// Who gets the arrivals.
+pub(super) enum Handler<I: Arrival> {
+    /// Runs in a greenlet for each.
     Local(Rc<dyn Fn(I) -> Result<(), BoxError>>),
+    /// The same, on any hub.
     Shared(Arc<dyn Fn(I) -> Result<(), BoxError> + Send + Sync>),
+    /// Takes them over in the greenlet that accepts, and must not wait.
+    Taker(Taker<I>),
+    /// Makes one of those on each hub.
+    Takers(Arc<dyn Fn() -> Taker<I> + Send + Sync>),
 }
 
-impl<I> Clone for Handler<I> {
+pub(super) type Taker<I> = Rc<dyn Fn(I, Admission<I>)>;
+
+impl<I: Arrival> Clone for Handler<I> {
     fn clone(&self) -> Handler<I> {
         match self {
             Handler::Local(handler) => Handler::Local(handler.clone()),
             Handler::Shared(handler) => Handler::Shared(handler.clone()),
+            Handler::Taker(taker) => Handler::Taker(taker.clone()),
+            Handler::Takers(make) => Handler::Takers(make.clone()),
         }
     }
 }
 
-impl<I> Handler<I> {
-    fn call(&self, arrival: I) -> Result<(), BoxError> {
+impl<I: Arrival> Handler<I> {
+    /// As something that can go to another hub, if it can.
+    pub(super) fn for_hub(&self) -> Option<HandlerForHub<I>> {
         match self {
-            Handler::Local(handler) => handler(arrival),
-            Handler::Shared(handler) => handler(arrival),
+            Handler::Shared(handler) => Some(HandlerForHub::Shared(handler.clone())),
+            Handler::Takers(make) => Some(HandlerForHub::Takers(make.clone())),
+            Handler::Local(_) | Handler::Taker(_) => None,
         }
     }
+}
+
+/// A [`Handler`] on its way to a hub.
+pub(super) enum HandlerForHub<I: Arrival> {
+    Shared(Arc<dyn Fn(I) -> Result<(), BoxError> + Send + Sync>),
+    Takers(Arc<dyn Fn() -> Taker<I> + Send + Sync>),
+}
+
+impl<I: Arrival> HandlerForHub<I> {
+    pub(super) fn arrive(self) -> Handler<I> {
+        match self {
+            HandlerForHub::Shared(handler) => Handler::Shared(handler),
+            HandlerForHub::Takers(make) => Handler::Taker(make()),
+        }
+    }
+}
+
+/// What was let in is at work until this is dropped; then its connection is closed.
+pub(super) struct Admission<I: Arrival> {
+    // In this order: descriptors are free when somebody hears of them.
+    _closer: I::Closer,
+    pub(super) ticket: Ticket,
 }
 
 /// One loop that accepts: there is one for each listener and hub.
@@ -80,7 +117,10 @@ pub(super) struct Acceptor<A: Arrivals> {
 
 impl<A: Arrivals> Acceptor<A> {
     /// Accepts until it is closed, killed, or fails for good, which closes the server.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
+        if let Handler::Takers(make) = &self.handler {
+            self.handler = Handler::Taker(make());
+        }
         let mut backoff = self.settings.backoff();
         let mut in_a_row = 0;
         loop {
@@ -126,7 +166,7 @@ impl<A: Arrivals> Acceptor<A> {
         self.settings.name.as_deref().unwrap_or("server")
     }
 
-    /// Starts the handler in a greenlet of its own. Does not suspend.
+    /// Gives it to the handler. Does not suspend.
     fn serve(&self, arrival: A::Item, place: Place) {
         let closer = arrival.closer();
         let ip = match (self.settings.limit_per_ip, arrival.ip()) {
@@ -140,7 +180,39 @@ impl<A: Arrivals> Acceptor<A> {
             _ => None,
         };
         let ticket = Ticket::new(self.life.clone(), ip, place);
-        let number = ticket.number();
+        let admission = Admission { _closer: closer, ticket };
+        match &self.handler {
+            Handler::Local(handler) => {
+                let handler = handler.clone();
+                self.serve_in_greenlet(arrival, admission, move |arrival| handler(arrival));
+            }
+            Handler::Shared(handler) => {
+                let handler = handler.clone();
+                self.serve_in_greenlet(arrival, admission, move |arrival| handler(arrival));
+            }
+            Handler::Taker(taker) => {
+                self.life.enter(admission.ticket.number(), AtWork::TakenOver(Some(arrival.ender())));
+                let peer = arrival.peer();
+                match attempt(|| taker(arrival, admission)) {
+                    Ok(()) => {}
+                    Err(GreenletError::Failed(failure)) => {
+                        self.life.counters.failed();
+                        tracing::error!(target: "greenlet", server = self.name(), %peer, %failure, "cannot take over");
+                    }
+                    Err(_) => raise(GreenletExit),
+                }
+            }
+            Handler::Takers(_) => unreachable!("made where the loop began"),
+        }
+    }
+
+    fn serve_in_greenlet(
+        &self,
+        arrival: A::Item,
+        admission: Admission<A::Item>,
+        handler: impl Fn(A::Item) -> Result<(), BoxError> + 'static,
+    ) {
+        let number = admission.ticket.number();
         let mut builder = Builder::new().spawn_site(self.settings.site);
         if let Some(size) = self.settings.stack_size {
             builder = builder.stack_size(size);
@@ -148,17 +220,13 @@ impl<A: Arrivals> Acceptor<A> {
         if let Some(name) = &self.settings.name {
             builder = builder.name(format!("{name} {}", arrival.peer()));
         }
-        let handler = self.handler.clone();
-        // The closer and the ticket are dropped with the closure, also if it never runs: first the closer, so that its descriptors are free
-        // when somebody hears of them.
-        let at_work = (arrival, closer, ticket);
+        // Dropped in this order, also if it never runs.
+        let work = (arrival, admission);
         let greenlet: Greenlet<()> = builder.build(move || {
-            let (arrival, closer, ticket) = at_work;
-            let ticket = &ticket;
-            let _closer = closer;
-            work(&handler, arrival, ticket);
+            let (arrival, admission) = work;
+            run_handler(handler, arrival, &admission.ticket);
         });
-        Ticket::register(&self.life, number, &greenlet);
+        self.life.enter(number, AtWork::Greenlet(GreenletRef::clone(&greenlet)));
         self.start(&greenlet);
     }
 
@@ -172,13 +240,13 @@ impl<A: Arrivals> Acceptor<A> {
 }
 
 /// In the greenlet of the connection.
-fn work<I: Arrival>(handler: &Handler<I>, arrival: I, ticket: &Ticket) {
+fn run_handler<I: Arrival>(handler: impl Fn(I) -> Result<(), BoxError>, arrival: I, ticket: &Ticket) {
     let peer = arrival.peer();
-    match attempt(|| handler.call(arrival)) {
+    match attempt(|| handler(arrival)) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             ticket.life().counters.failed();
-            tracing::warn!(target: "greenlet", %peer, %error, "the handler of a connection failed");
+            tracing::warn!(target: "greenlet", %peer, %error, "a handler failed");
         }
         Err(GreenletError::Failed(failure)) => {
             ticket.life().counters.failed();
@@ -186,7 +254,7 @@ fn work<I: Arrival>(handler: &Handler<I>, arrival: I, ticket: &Ticket) {
             let name = current().name();
             let peer = peer.to_string();
             if !name.contains(&peer) {
-                current().set_name(format!("connection from {peer}"));
+                current().set_name(format!("handler of {peer}"));
             }
             failure.reraise()
         }

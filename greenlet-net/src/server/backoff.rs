@@ -14,12 +14,13 @@ pub(super) enum Verdict {
     Fatal,
 }
 
-/// gevent's three are fatal. Those to skip are what Linux passes on from the network of a connection that waits.
+/// gevent's three are fatal. Those to skip are what Linux passes on from the network of a connection that waits, or of a datagram that was sent.
 pub(super) fn verdict(error: &io::Error) -> Verdict {
     match error.raw_os_error() {
         Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK) => Verdict::Fatal,
         Some(
             libc::ECONNABORTED
+            | libc::ECONNREFUSED
             | libc::ECONNRESET
             | libc::EPROTO
             | libc::ENETDOWN

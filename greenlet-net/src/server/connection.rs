@@ -1,11 +1,13 @@
 //! Connections as they arrive, and what handlers take and return.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::acceptor::{Arrival, Arrivals, BoxError};
+use super::acceptor::{self, Arrival, Arrivals, BoxError};
 use super::endpoint::Endpoint;
 use super::life::Door;
 use super::settings::Place;
@@ -23,11 +25,13 @@ pub enum Connection {
     Tcp(TcpStream, SocketAddr),
 }
 
-/// Which kinds of listeners a handler can serve.
+/// What a handler can serve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kinds {
     Tcp,
+    /// Connections of any kind.
     Any,
+    Datagrams,
 }
 
 impl Listener {
@@ -134,6 +138,15 @@ impl Arrival for Connection {
             Connection::Tcp(stream, _) => Closer::Tcp(stream.share()),
         }
     }
+
+    fn ender(&self) -> Box<dyn FnOnce() + Send> {
+        match self {
+            Connection::Tcp(stream, _) => {
+                let stream = stream.share();
+                Box::new(move || stream.close())
+            }
+        }
+    }
 }
 
 /// Ends the connection when it is dropped, whoever holds it still.
@@ -160,17 +173,25 @@ impl Drop for Closer {
 pub trait Accepted: sealed::Kind {}
 
 mod sealed {
+    #[cfg(feature = "tls")]
+    use std::{io, time::Duration};
+
     use super::{Connection, Kinds};
 
     pub trait Kind: Sized + 'static {
         /// The address of the other end.
-        type Peer: 'static;
+        type Peer: std::fmt::Debug + 'static;
 
         #[doc(hidden)]
         const KINDS: Kinds;
 
         #[doc(hidden)]
         fn take(connection: Connection) -> Option<(Self, Self::Peer)>;
+
+        /// For reading and writing.
+        #[cfg(feature = "tls")]
+        #[doc(hidden)]
+        fn timeouts(&self) -> io::Result<(Option<Duration>, Option<Duration>)>;
     }
 }
 
@@ -187,6 +208,11 @@ impl Kind for TcpStream {
             Connection::Tcp(stream, peer) => Some((stream, peer)),
         }
     }
+
+    #[cfg(feature = "tls")]
+    fn timeouts(&self) -> io::Result<(Option<Duration>, Option<Duration>)> {
+        Ok((self.read_timeout()?, self.write_timeout()?))
+    }
 }
 
 impl Accepted for Arc<dyn Stream> {}
@@ -199,6 +225,75 @@ impl Kind for Arc<dyn Stream> {
         match connection {
             Connection::Tcp(stream, peer) => Some((Arc::new(stream), peer.into())),
         }
+    }
+
+    #[cfg(feature = "tls")]
+    fn timeouts(&self) -> io::Result<(Option<Duration>, Option<Duration>)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A connection that was accepted within the limits of a server, for who takes it over: see [`StreamServer::taking_over`](super::StreamServer::taking_over).
+///
+/// It is its stream, by [`Deref`], and closes it when it is dropped, whoever has a clone.
+#[derive(Debug)]
+#[must_use = "dropped, it closes the connection"]
+pub struct Admitted<S: Accepted> {
+    // The fields are private, lest a closure that uses the stream captures the stream alone.
+    stream: S,
+    peer: S::Peer,
+    admission: Admission,
+}
+
+/// A connection counts as one at work until this is dropped, which closes it, whoever has a clone.
+#[must_use = "dropped, it closes the connection"]
+pub struct Admission {
+    place: acceptor::Admission<Connection>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        // First of all, since the server has a handle to the connection for as long.
+        self.place.ticket.give_back();
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").finish_non_exhaustive()
+    }
+}
+
+impl<S: Accepted> Admitted<S> {
+    pub(super) fn new(connection: Connection, place: acceptor::Admission<Connection>) -> Admitted<S> {
+        match S::take(connection) {
+            Some((stream, peer)) => Admitted { stream, peer, admission: Admission { place } },
+            None => unreachable!("the server listens only for what its handler takes"),
+        }
+    }
+
+    /// The address of the other end.
+    pub fn peer(&self) -> &S::Peer {
+        &self.peer
+    }
+
+    /// The connection, its peer, and its place in the server, which has to be kept for as long as the connection is at work.
+    pub fn into_parts(self) -> (S, S::Peer, Admission) {
+        (self.stream, self.peer, self.admission)
+    }
+}
+
+impl<S: Accepted> Deref for Admitted<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.stream
+    }
+}
+
+impl<S: Accepted> DerefMut for Admitted<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.stream
     }
 }
 

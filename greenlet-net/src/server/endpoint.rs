@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::path::{Path, PathBuf};
 
+use socket2::{Domain, Protocol, Socket, Type};
+
 use super::connection::{Kinds, Listener};
+use crate::addr::{Task, first_success};
 use crate::{ListenOptions, TcpListener};
 
 /// Where a server listens: made from whatever implements [`IntoEndpoints`].
@@ -21,6 +24,7 @@ pub(super) enum Endpoint {
     Port(u16),
     Path(PathBuf),
     Tcp(TcpListener),
+    Udp(UdpSocket),
 }
 
 /// What a server can be told to listen on.
@@ -136,6 +140,13 @@ impl IntoEndpoints for std::net::TcpListener {
     }
 }
 
+/// For a [`DatagramServer`](super::DatagramServer).
+impl IntoEndpoints for UdpSocket {
+    fn into_endpoints(self) -> io::Result<Endpoints> {
+        one(Endpoint::Udp(self))
+    }
+}
+
 impl IntoEndpoints for &SocketAddr {
     fn into_endpoints(self) -> io::Result<Endpoints> {
         one(Endpoint::Ip(*self))
@@ -206,6 +217,7 @@ impl fmt::Display for Endpoint {
             Endpoint::Port(port) => write!(f, "port {port}"),
             Endpoint::Path(path) => write!(f, "unix:{}", path.display()),
             Endpoint::Tcp(listener) => fmt::Debug::fmt(listener, f),
+            Endpoint::Udp(socket) => fmt::Debug::fmt(socket, f),
         }
     }
 }
@@ -222,15 +234,17 @@ impl Endpoint {
         matches!(self, Endpoint::Tcp(_))
     }
 
-    /// Whether a server whose handler takes these kinds of connections can listen there.
+    /// Whether a server whose handler takes these kinds of arrivals can listen there.
     pub(super) fn check(&self, kinds: Kinds) -> io::Result<()> {
-        match self {
-            Endpoint::Path(_) if kinds == Kinds::Tcp => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{self}: expected an IP address, since the handler takes TCP connections"),
-            )),
-            _ => Ok(()),
-        }
+        let expected = match (self, kinds) {
+            (Endpoint::Path(_), Kinds::Tcp) => "an IP address, since the handler takes TCP connections",
+            (Endpoint::Udp(_), Kinds::Tcp | Kinds::Any) => "something to accept connections from",
+            (Endpoint::Path(_), Kinds::Datagrams) => "an IP address for UDP",
+            (Endpoint::Tcp(_), Kinds::Datagrams) => "something to receive datagrams from",
+            _ => return Ok(()),
+        };
+        let what = format!("expected {expected}, found {self}");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, what))
     }
 
     /// Listens there; also tells how others can, each with a socket of its own.
@@ -244,14 +258,61 @@ impl Endpoint {
                 let port = listener.local_addr()?.port();
                 return Ok((Listener::Tcp(listener), Some(Again::Port(port))));
             }
-            Endpoint::Path(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Endpoint::Path(_) | Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let address = listener.local_addr()?;
         Ok((Listener::Tcp(listener), Some(Again::Ip(address))))
     }
 }
 
+impl Endpoint {
+    /// A socket for datagrams there; also tells how to get others, if it was asked to let others be.
+    pub(super) fn open_udp(self, reuse_port: bool) -> io::Result<(UdpSocket, Option<Again>)> {
+        let bind = |address: &SocketAddr| open_udp(address, reuse_port);
+        let socket = match self {
+            Endpoint::Udp(socket) => return Ok((socket, None)),
+            Endpoint::Ip(address) => first_success(Task::Listen, address, bind)?,
+            Endpoint::Name(name) => first_success(Task::Listen, name, bind)?,
+            Endpoint::Port(port) => {
+                let socket = open_udp_everywhere(port, reuse_port)?;
+                let port = socket.local_addr()?.port();
+                return Ok((socket, Some(Again::Port(port))));
+            }
+            Endpoint::Path(_) | Endpoint::Tcp(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let address = socket.local_addr()?;
+        Ok((socket, Some(Again::Ip(address))))
+    }
+}
+
+fn open_udp(address: &SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(*address), Type::DGRAM, Some(Protocol::UDP))?;
+    // Not SO_REUSEADDR, with which two may take each other's datagrams.
+    socket.set_reuse_port(reuse_port)?;
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&(*address).into())?;
+    Ok(socket.into())
+}
+
+fn open_udp_everywhere(port: u16, reuse_port: bool) -> io::Result<UdpSocket> {
+    let everywhere =
+        |ip: IpAddr| first_success(Task::Listen, (ip, port), |address| open_udp(address, reuse_port));
+    match everywhere(Ipv6Addr::UNSPECIFIED.into()) {
+        Err(error) if without_v6(&error) => everywhere(Ipv4Addr::UNSPECIFIED.into()),
+        done => done,
+    }
+}
+
 impl Again {
+    pub(super) fn open_udp(&self) -> io::Result<UdpSocket> {
+        match *self {
+            Again::Ip(address) => first_success(Task::Listen, address, |address| open_udp(address, true)),
+            Again::Port(port) => open_udp_everywhere(port, true),
+        }
+    }
+
     pub(super) fn listen(&self, options: &ListenOptions) -> io::Result<TcpListener> {
         match *self {
             Again::Ip(address) => options.bind(address),
@@ -261,15 +322,17 @@ impl Again {
 }
 
 fn listen_everywhere(options: &ListenOptions, port: u16) -> io::Result<TcpListener> {
-    let without_v6 = |error: &io::Error| {
-        let inside = error.get_ref().and_then(|inside| inside.downcast_ref::<crate::AddressError>());
-        let number = inside.and_then(|all| all.attempts().last()?.1.raw_os_error());
-        matches!(number, Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
-    };
     match options.clone().only_v6(false).bind((Ipv6Addr::UNSPECIFIED, port)) {
         Err(error) if without_v6(&error) => options.bind((Ipv4Addr::UNSPECIFIED, port)),
         done => done,
     }
+}
+
+/// Whether it failed since this machine has no IPv6.
+fn without_v6(error: &io::Error) -> bool {
+    let inside = error.get_ref().and_then(|inside| inside.downcast_ref::<crate::AddressError>());
+    let number = inside.and_then(|all| all.attempts().last()?.1.raw_os_error());
+    matches!(number, Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 #[cfg(test)]

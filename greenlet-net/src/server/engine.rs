@@ -144,12 +144,12 @@ impl<A: Arrivals + Door> Engine<A> {
             Room::Limit(free) => Some(free.clone()),
             _ => None,
         };
-        let Handler::Shared(handler) = self.handler.clone() else {
-            unreachable!("a server on hubs is made with a handler that may be shared");
+        let Some(handler) = self.handler.for_hub() else {
+            unreachable!("a server on hubs is made with a handler that can go there");
         };
         let run = move || {
             let room = limit.map_or(Room::Unlimited, Room::Limit);
-            Acceptor { arrivals, handler: Handler::Shared(handler), room, settings, life }.run();
+            Acceptor { arrivals, handler: handler.arrive(), room, settings, life }.run();
         };
         let greenlet = hub.spawn(run).map_err(|_| was_closed())?;
         Ok(GreenletRef::clone(&greenlet))
@@ -161,10 +161,12 @@ impl<A: Arrivals + Door> Engine<A> {
 
     /// Starts the server, and waits for its end; unwound from here, it stops it.
     pub(super) fn serve_forever(&self, start: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        struct StopWhenUnwound<'a>(&'a Handle, std::time::Duration);
+        struct StopWhenUnwound<'a>(&'a Handle, &'a Settings);
         impl Drop for StopWhenUnwound<'_> {
             fn drop(&mut self) {
-                self.0.stop(self.1);
+                let stopped = self.0.stop(self.1.grace);
+                let server = self.1.name.as_deref().unwrap_or("server");
+                tracing::info!(target: "greenlet", server, %stopped, "stopped");
             }
         }
         match start() {
@@ -172,7 +174,7 @@ impl<A: Arrivals + Door> Engine<A> {
             Err(_) if self.life().has_ended() => {}
             started => started?,
         }
-        let unwound = StopWhenUnwound(&self.handle, self.settings.grace);
+        let unwound = StopWhenUnwound(&self.handle, &self.settings);
         let ended = self.life().wait_closed();
         std::mem::forget(unwound);
         ended

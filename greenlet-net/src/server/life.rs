@@ -53,12 +53,20 @@ struct State {
     addresses: Vec<Address>,
     /// The greenlets that take in what comes through the doors, while the server accepts.
     acceptors: Vec<GreenletRef>,
-    /// The greenlets of the handlers, by number.
-    live: HashMap<u64, GreenletRef>,
+    /// What is at work, by number.
+    live: HashMap<u64, AtWork>,
     by_ip: HashMap<IpAddr, u32>,
     threads: Vec<HubThread>,
     /// Why it closed, if nobody asked for it.
     failure: Option<io::Error>,
+}
+
+/// How to end what is at work.
+pub(super) enum AtWork {
+    /// By a kill.
+    Greenlet(GreenletRef),
+    /// By closing its connection, which is what this does, once: somebody took it over.
+    TakenOver(Option<Box<dyn FnOnce() + Send>>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -178,6 +186,11 @@ impl Life {
         Ok(())
     }
 
+    /// Lets `stop` know how to end it.
+    pub(super) fn enter(&self, number: u64, at_work: AtWork) {
+        self.state().live.insert(number, at_work);
+    }
+
     pub(super) fn leave_ip(&self, ip: IpAddr) {
         let mut state = self.state();
         if let Some(count) = state.by_ip.get_mut(&ip) {
@@ -186,10 +199,6 @@ impl Life {
                 state.by_ip.remove(&ip);
             }
         }
-    }
-
-    fn enter(&self, number: u64, greenlet: GreenletRef) {
-        self.state().live.insert(number, greenlet);
     }
 
     fn leave(&self, number: u64) {
@@ -301,11 +310,10 @@ impl Life {
         self.drain(grace);
         let state = self.state();
         let finished = (self.counters.read_ended() - ended_before) as usize;
-        let rest: Vec<GreenletRef> = state.live.values().cloned().collect();
+        let late = state.live.len();
         drop(state);
-        let late = rest.len();
         if late > 0 {
-            killall_with(&rest, Kill::default().no_wait());
+            self.kill();
             self.drain(GRACE);
         }
         let left = self.state().live.len();
@@ -314,6 +322,20 @@ impl Life {
             self.threads_ended.wait_timeout(GRACE);
         }
         Stopped { finished, killed: late.saturating_sub(left), left }
+    }
+
+    /// Ends what is at work. Does not wait.
+    fn kill(&self) {
+        let (mut greenlets, mut enders) = (Vec::new(), Vec::new());
+        for at_work in self.state().live.values_mut() {
+            match at_work {
+                AtWork::Greenlet(greenlet) => greenlets.push(greenlet.clone()),
+                AtWork::TakenOver(end) => enders.extend(end.take()),
+            }
+        }
+        // Closing wakes tasks, so it runs code of the user's.
+        enders.into_iter().for_each(|end| end());
+        killall_with(greenlets, Kill::default().no_wait());
     }
 
     /// Waits until no handler is at work, for so long at most.
@@ -355,6 +377,7 @@ pub(super) struct Ticket {
     life: Arc<Life>,
     number: u64,
     ip: Option<IpAddr>,
+    /// `None`: it was given back.
     place: Option<Place>,
 }
 
@@ -362,11 +385,6 @@ impl Ticket {
     pub(super) fn new(life: Arc<Life>, ip: Option<IpAddr>, place: Place) -> Ticket {
         let number = life.counters.accepted();
         Ticket { life, number, ip, place: Some(place) }
-    }
-
-    /// Lets `stop` know who it is.
-    pub(super) fn register(life: &Life, number: u64, greenlet: &GreenletRef) {
-        life.enter(number, greenlet.clone());
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -378,13 +396,21 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
+impl Ticket {
+    /// It is not at work any more.
+    pub(super) fn give_back(&mut self) {
+        let Some(place) = self.place.take() else { return };
         if let Some(ip) = self.ip {
             self.life.leave_ip(ip);
         }
-        drop(self.place.take());
+        drop(place);
         self.life.leave(self.number);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use greenlet_core::StackSize;
 use greenlet_core::pool::Pool;
 
-use super::acceptor::{BoxError, Handler};
-use super::connection::{Accepted, Connection, Connections, Kinds, Listener, Outcome};
+use super::acceptor::{BoxError, Handler, Taker};
+use super::connection::{Accepted, Admitted, Connection, Connections, Kinds, Listener, Outcome};
 use super::endpoint::{Endpoints, IntoEndpoints};
 use super::engine::{Engine, Sockets};
 use super::life::Handle;
@@ -160,6 +160,54 @@ impl StreamServer {
         R: Outcome + 'static,
     {
         let handler = Handler::Shared(Arc::new(take(handler)));
+        StreamServer::with(Some(hubs), listen_on.into_endpoints(), S::KINDS, handler)
+    }
+
+    /// A server that makes no greenlets: `take` gets each connection in the greenlet that accepts, and decides who serves it, for example a task of an
+    /// [`Executor`](greenlet_core::future::Executor), or a greenlet of a hub that it chooses.
+    ///
+    /// `take` must not wait, since nothing is accepted meanwhile. While what it gets is there ([`Admitted`], or its [`Admission`](super::Admission)), the connection counts
+    /// for the limits and is waited for by [`Handle::stop`], which at the end of its grace closes the connection, so that whoever serves it gets an
+    /// error of kind `NotConnected`.
+    ///
+    /// ```
+    /// use greenlet_core::spawn;
+    /// use greenlet_net::{TcpStream, server::{Admitted, StreamServer}};
+    /// use std::io::{Write, read_to_string};
+    ///
+    /// let server = StreamServer::taking_over("127.0.0.1:0", |mut admitted: Admitted<TcpStream>| {
+    ///     spawn(move || {
+    ///         let peer = *admitted.peer();
+    ///         let _ = writeln!(admitted, "hello, {peer}");
+    ///     }); // closed here, where `admitted` is dropped
+    /// });
+    /// server.start()?;
+    /// let answer = read_to_string(TcpStream::connect(server.local_addr()?)?)?;
+    /// assert!(answer.starts_with("hello, 127.0.0.1:"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn taking_over<S: Accepted>(
+        listen_on: impl IntoEndpoints,
+        take: impl Fn(Admitted<S>) + 'static,
+    ) -> StreamServer {
+        let taker = move |connection, place| take(Admitted::new(connection, place));
+        StreamServer::with(None, listen_on.into_endpoints(), S::KINDS, Handler::Taker(Rc::new(taker)))
+    }
+
+    /// [`taking_over`](StreamServer::taking_over) on hub threads, as [`on_hubs`](StreamServer::on_hubs). `make` is called on each hub, once for each address and
+    /// each [start](StreamServer::start_accepting): what it makes stays on that hub, and need not be `Send`.
+    #[track_caller]
+    pub fn taking_over_on_hubs<S: Accepted, T: Fn(Admitted<S>) + 'static>(
+        hubs: usize,
+        listen_on: impl IntoEndpoints,
+        make: impl Fn() -> T + Send + Sync + 'static,
+    ) -> StreamServer {
+        let makes = move || -> Taker<Connection> {
+            let take = make();
+            Rc::new(move |connection, place| take(Admitted::new(connection, place)))
+        };
+        let handler = Handler::Takers(Arc::new(makes));
         StreamServer::with(Some(hubs), listen_on.into_endpoints(), S::KINDS, handler)
     }
 
