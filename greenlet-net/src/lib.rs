@@ -54,6 +54,7 @@
 //! | [`Stream`], [`Address`] | what all connections have in common |
 //! | [`server`] | servers: a greenlet for each connection or datagram |
 //! | `tls` | TLS sessions on connections (feature `tls`) |
+//! | `websocket` | messages in both directions: RFC 6455, servers and clients (feature `websocket`) |
 //! | [`AddressError`] | what failed, address by address |
 //! | [`dns`] | names and addresses of hosts |
 
@@ -69,6 +70,8 @@ mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use addr::AddressError;
 pub use address::Address;
