@@ -57,10 +57,12 @@
 //! | [`UdpSocket`], [`UdpOptions`], [`UnixDatagram`], [`Received`] | datagrams |
 //! | [`Stream`], [`Address`] | what all connections have in common |
 //! | [`server`] | servers: a greenlet for each connection or datagram |
+//! | `http` | the HTTP server (feature `http`) |
 //! | `tls` | TLS sessions on connections (feature `tls`) |
 //! | [`Within`] | a limit of time for several calls together |
 //! | [`copy_bidirectional`], [`TcpStream::send_file`] | from one connection or file to another |
 //! | [`ToAddresses`], [`Target`], [`AddressError`] | names and addresses, and what failed, address by address |
+//! | `websocket` | messages in both directions: RFC 6455, servers and clients (feature `websocket`) |
 //! | [`dns`] | names and addresses of hosts |
 //! | [`wait_read`], [`wait_write`], [`wait_readwrite`], [`select()`], [`Poll`] | readiness of any descriptor, of several at once |
 //! | [`pipe`], [`PipeReader`], [`PipeWriter`], [`stdin`], [`stdout`], [`stderr`] | pipes and the standard descriptors |
@@ -98,6 +100,8 @@ mod timeout;
 pub mod tls;
 mod udp;
 mod unix;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 mod within;
 
 pub use address::Address;

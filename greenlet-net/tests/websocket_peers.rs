@@ -1,0 +1,123 @@
+//! Other implementations: Python's `websockets`, as client and as server.
+#![cfg(feature = "websocket")]
+
+mod frames;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use frames::FOREVER;
+use greenlet_core::{run, spawn};
+use greenlet_net::TcpListener;
+use greenlet_net::websocket::{self, Acceptor, CloseCode, Connector};
+
+/// Whether Python has the package. Where the tests of all peers are required, it has to be.
+fn has_websockets() -> bool {
+    let found =
+        Command::new("python3").args(["-c", "import websockets.sync.client"]).stderr(Stdio::null()).status();
+    let found = found.is_ok_and(|status| status.success());
+    if !found {
+        let required = std::env::var_os("GREENLET_TEST_REQUIRE").is_some_and(|value| value == "1");
+        assert!(!required, "Python's websockets is missing: pip install websockets");
+        println!("skipped: Python's websockets is missing (pip install websockets)");
+    }
+    found
+}
+
+/// Ends the program with the test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn python(program: &str, arguments: &[&str]) -> Running {
+    let started =
+        Command::new("python3").arg("-c").arg(program).args(arguments).stdout(Stdio::piped()).spawn();
+    Running(started.expect("Python starts"))
+}
+
+const CLIENT: &str = r#"
+import sys
+from websockets.sync.client import connect
+with connect(sys.argv[1], subprotocols=["b", "a"], additional_headers={"X-Test": "yes"}, compression=None, max_size=None) as s:
+    assert s.subprotocol == "a", s.subprotocol
+    for message in ["", "hello", "κόσμε \U0001f600", b"", bytes(range(256)), "x" * 70000, b"y" * 500000]:
+        s.send(message)
+        assert s.recv() == message
+    s.send(["in ", "three ", "pieces"])
+    assert s.recv() == "in three pieces"
+    assert s.ping(b"ping").wait(20)
+    s.close(4001, "done")
+    assert s.close_code == 4001, s.close_code
+print("fine")
+"#;
+
+#[test]
+fn a_client_of_python_is_served() {
+    if !has_websockets() {
+        return;
+    }
+    run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/path", listener.local_addr().unwrap());
+        let mut client = python(CLIENT, &[&url]);
+        let (stream, _) = listener.accept().unwrap();
+        let (socket, request) = Acceptor::new().subprotocols(["a"]).accept(stream).unwrap();
+        assert_eq!(request.headers()["x-test"], "yes");
+        while let Some(message) = socket.recv().unwrap() {
+            socket.send(message).unwrap();
+        }
+        let frame = socket.close_frame().unwrap();
+        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (4001, "done"));
+        let mut said = String::new();
+        BufReader::new(client.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "fine\n");
+    });
+}
+
+const SERVER: &str = r#"
+from websockets.sync.server import serve
+def echo(s):
+    s.ping(b"from the server")
+    for message in s:
+        s.send(message)
+with serve(echo, "127.0.0.1", 0, subprotocols=["a"], max_size=None) as server:
+    print(server.socket.getsockname()[1], flush=True)
+    server.serve_forever()
+"#;
+
+#[test]
+fn a_server_of_python_is_talked_to() {
+    if !has_websockets() {
+        return;
+    }
+    run(|| {
+        let mut server = python(SERVER, &[]);
+        let mut port = String::new();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let connector = Connector::new().subprotocols(["b", "a"]).timeout(FOREVER);
+        let (socket, _) = connector.connect(&format!("ws://localhost:{}/", port.trim())).unwrap();
+        assert_eq!(socket.subprotocol(), Some("a"));
+        let messages = ["".to_owned(), "hello".into(), "κόσμε \u{1f600}".into(), "x".repeat(70_000)];
+        let sender = spawn({
+            let (socket, messages) = (socket.clone(), messages.clone());
+            move || {
+                messages.into_iter().for_each(|message| socket.send(message).unwrap());
+                socket.send(vec![7; 500_000]).unwrap();
+                socket.ping(b"from the client").unwrap();
+            }
+        });
+        for message in messages {
+            assert_eq!(socket.recv().unwrap(), Some(message.into()));
+        }
+        assert_eq!(socket.recv().unwrap(), Some(vec![7; 500_000].into()));
+        sender.get().unwrap();
+        socket.close(CloseCode::Normal, "bye").unwrap();
+        assert_eq!(u16::from(socket.close_frame().unwrap().code), 1000);
+        assert!(websocket::connect(&format!("ws://localhost:{}/", port.trim())).is_ok());
+    });
+}
