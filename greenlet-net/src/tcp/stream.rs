@@ -441,6 +441,13 @@ impl Stream for TcpStream {
         self.connection.poll_read(context, buffer)
     }
 
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.connection.source.is_closed() {
+            return Err(closed());
+        }
+        self.std().read(buffer)
+    }
+
     fn poll_send(&self, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         self.connection.source.poll_write(context, buffer)
     }
