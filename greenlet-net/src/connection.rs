@@ -99,6 +99,14 @@ impl Connection {
         self.transmit(limit, send)
     }
 
+    /// Asks the system, whatever is known of the descriptor. Never waits.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.source.is_closed() {
+            return Err(closed());
+        }
+        self.source.get_ref().read(buffer)
+    }
+
     pub(crate) fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.source.poll_read(context, buffer).map(|done| self.unless_closed_at_end(done))
     }
@@ -456,6 +464,10 @@ macro_rules! connected_stream {
                     [buffer] => self.connection.write_within(buffer, Some(limit)),
                     buffers => self.connection.write_vectored(buffers, Some(limit)),
                 }
+            }
+
+            fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.connection.try_read(buffer)
             }
 
             fn poll_recv(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use greenlet_core::with_timeout;
@@ -66,6 +66,18 @@ pub trait Stream: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As `recv`, but for `TimedOut` and `ResourceBusy`.
     fn poll_recv(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Receives what is there, and never waits. It asks the system where the other ways to receive may know already that there is nothing, and
+    /// so finds what has arrived since the loop last looked. For the end of a connection, when nobody receives any more.
+    ///
+    /// # Errors
+    /// As [`poll_recv`](Stream::poll_recv); `WouldBlock` where there is nothing.
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.poll_recv(&mut Context::from_waker(Waker::noop()), buffer) {
+            Poll::Ready(received) => received,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
 
     /// [`send`](Stream::send) for futures.
     ///

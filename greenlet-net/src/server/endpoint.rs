@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connection::{Kinds, Listener};
-use crate::addr::{Task, first_success};
+use crate::attempts::{Task, first_success};
 use crate::{ListenOptions, TcpListener};
 
 /// Where a server listens: made from whatever implements [`IntoEndpoints`].

@@ -93,6 +93,8 @@ impl Deadline {
 
 /// What one waits with for the first bytes: most messages of small programs fit, and it is on the stack.
 const FIRST: usize = 1024;
+/// How many times the read buffer is taken in at the end of a session, unread.
+const UNREAD: usize = 4;
 /// The least room that is worth asking the transport with.
 const LEAST: usize = 4096;
 
@@ -465,6 +467,21 @@ impl<S: Stream> Flow<S> {
         }
     }
 
+    /// A client that only writes never sees the tickets that servers send for the next session. They are taken before the end, for that session, and because
+    /// the system resets a connection that is closed with something unread, and throws away what it has not sent yet.
+    fn take_tickets(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..UNREAD {
+            match self.transport.try_recv(state.session.incoming.room(LEAST)) {
+                Ok(count) if count > 0 => state.session.incoming.commit(count),
+                _ => return,
+            }
+            if state.session.shake_hands().is_err() {
+                return;
+            }
+        }
+    }
+
     pub(super) fn close(&self) {
         self.farewell();
         self.state().closed = true;
@@ -474,6 +491,7 @@ impl<S: Stream> Flow<S> {
 
 impl<S: Stream> Drop for Flow<S> {
     fn drop(&mut self) {
+        self.take_tickets();
         // What is dropped by a kill or a panic was cut off, and the peer is to notice.
         if !greenlet_core::is_unwinding() {
             self.farewell();

@@ -1,10 +1,9 @@
 //! Authorities and certificates that are made for a test, and sessions that use them.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use greenlet_core::spawn;
-use greenlet_net::TcpStream;
 use greenlet_net::tls::rustls::pki_types::CertificateDer;
 use greenlet_net::tls::{
     Identity, Roots, TlsAcceptor, TlsAcceptorBuilder, TlsConnector, TlsConnectorBuilder, TlsError, TlsStream,
@@ -136,12 +135,4 @@ pub fn sessions() -> (TlsStream, TlsStream) {
 pub fn sessions_with(connector: TlsConnectorBuilder, acceptor: TlsAcceptorBuilder) -> (TlsStream, TlsStream) {
     let (client, server) = meet(connector, acceptor);
     (client.unwrap(), server.unwrap())
-}
-
-/// A client of ours, and the raw connection to it, on which a session is made by hand.
-pub fn client_of(
-    theirs: TcpStream,
-    connector: TlsConnector,
-) -> greenlet_core::Greenlet<Result<TlsStream, Arc<TlsError>>> {
-    spawn(move || connector.connect(HOST, theirs).map_err(Arc::new))
 }

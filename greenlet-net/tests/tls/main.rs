@@ -5,5 +5,10 @@
 mod pair;
 
 mod certified;
-
+mod errors;
+mod handshake;
+mod identities;
+mod killed;
+mod mutated;
+mod polled;
 mod stream;

@@ -242,6 +242,27 @@ fn dropping_says_goodbye() {
 }
 
 #[test]
+fn what_a_client_that_never_reads_has_written_arrives_and_it_has_tickets_for_the_next_time() {
+    use greenlet_net::tls::rustls::HandshakeKind;
+    run(|| {
+        let (connector, acceptor) = (connector().build().unwrap(), acceptor().build().unwrap());
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let (client, server) = crate::certified::meet_by_name("localhost", &connector, &acceptor);
+            let (mut client, mut server) = (client.unwrap(), server.unwrap());
+            assert_eq!(client.handshake_kind(), Some(kind));
+            let reader = spawn(move || {
+                let mut all = Vec::new();
+                server.read_to_end(&mut all).unwrap();
+                all.len()
+            });
+            client.write_all(&pattern(2 << 20)).unwrap();
+            drop(client);
+            assert_eq!(reader.get().unwrap(), 2 << 20);
+        }
+    });
+}
+
+#[test]
 fn an_end_without_goodbye_is_an_error_unless_set_otherwise() {
     run(|| {
         let (client, mut server) = sessions();
