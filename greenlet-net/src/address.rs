@@ -143,10 +143,16 @@ fn from_unix(address: &SocketAddrUnix) -> io::Result<UnixSocketAddr> {
         return of_abstract(name);
     }
     match address.path_bytes() {
-        // Longer than std's can be: nothing that a peer should be refused for.
-        Some(path) => UnixSocketAddr::from_pathname(OsStr::from_bytes(path)).or_else(|_| unnamed()),
+        // rustix leaves the NUL there if it fills the address. Longer than std's can be: nothing that a peer should be refused for.
+        Some(path) => {
+            UnixSocketAddr::from_pathname(OsStr::from_bytes(without_nul(path))).or_else(|_| unnamed())
+        }
         None => unnamed(),
     }
+}
+
+fn without_nul(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b"\0").unwrap_or(path)
 }
 
 #[cfg(target_os = "linux")]

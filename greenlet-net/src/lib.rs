@@ -43,7 +43,7 @@
 //!   a thread without greenlets, which then just blocks.
 //! - **Names** are looked up while the greenlet is suspended ([`ToAddresses`]); numeric addresses are used as they are. A connection is tried
 //!   to all addresses of a name, IPv6 and IPv4, without waiting long for one that does not answer ([`TcpStream::connect`]).
-//! - **Options** that have no method here are set through [`AsFd`](std::os::fd::AsFd), for example with
+//! - **Options** are in [`SocketOptions`]. Those that have no method here are set through [`AsFd`](std::os::fd::AsFd), for example with
 //!   `socket2::SockRef::from(&stream)`; those that count before a connection is made, with [`ConnectOptions::before_connect`]. The
 //!   descriptor is in non-blocking mode and has to stay so.
 //!
@@ -55,6 +55,7 @@
 //! | [`TcpStream`], [`UnixStream`], [`ConnectOptions`] | a connection |
 //! | [`OwnedReadHalf`], [`OwnedWriteHalf`], [`ReuniteError`] | its two directions, for two greenlets |
 //! | [`UdpSocket`], [`UdpOptions`], [`UnixDatagram`], [`Received`] | datagrams |
+//! | [`SocketOptions`], [`KeepaliveTimes`] | options of all sockets |
 //! | [`Stream`], [`Address`] | what all connections have in common |
 //! | [`server`] | servers: a greenlet for each connection or datagram |
 //! | `http` | the HTTP server (feature `http`) |
@@ -82,6 +83,7 @@ mod file;
 #[cfg(feature = "http")]
 pub mod http;
 mod listening;
+mod options;
 mod pipe;
 #[cfg(target_os = "linux")]
 pub mod process;
@@ -111,6 +113,7 @@ pub use copy::copy_bidirectional;
 pub use datagrams::Received;
 pub use file::{File, FileOptions, read_file, tp_read, tp_write, write_file};
 pub use listening::Incoming;
+pub use options::{KeepaliveTimes, SocketOptions};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 #[cfg(target_os = "linux")]
 pub use readiness::{

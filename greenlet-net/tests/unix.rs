@@ -378,6 +378,7 @@ fn connecting_to_a_full_backlog_waits_times_out_and_can_be_killed() {
         assert!(killed.exited());
         listener.accept().unwrap();
         listener.accept().unwrap();
+        waiting.into_value().unwrap();
     });
 }
 
