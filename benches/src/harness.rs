@@ -86,7 +86,8 @@ pub struct Runtime {
     pub max_tasks: u64,
     /// The workloads that it cannot run.
     pub skips: &'static [&'static str],
-    /// Runs the workload of this name with this size and returns its figures in their order.
+    /// Runs the workload of this name with this size and returns its figures in their order; none at all if this machine lacks
+    /// what it takes.
     pub run: fn(&str, u64) -> Vec<f64>,
 }
 
@@ -190,6 +191,10 @@ fn measure(
 ) -> Vec<Contender> {
     let mut keep = |runtime: &Runtime, result: io::Result<()>| match result {
         Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            eprintln!("note: {} is left out of {}: {error}", runtime.name, workload.name);
+            false
+        }
         Err(error) => {
             eprintln!("note: {} fails at {}: {error}", runtime.name, workload.name);
             failed.push(format!("{} failed at {}", runtime.name, workload.name));

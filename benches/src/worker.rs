@@ -34,7 +34,8 @@ impl Worker {
         Ok(Self { child, requests, answers: BufReader::new(stdout) })
     }
 
-    /// Runs a workload with a size and returns the values of its figures.
+    /// Runs a workload with a size and returns the values of its figures; an error of kind `Unsupported` where the runtime is
+    /// missing on this machine.
     pub fn measure(&mut self, workload: &Workload, size: u64) -> io::Result<Vec<f64>> {
         let requests = self.requests.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         writeln!(requests, "{} {size}", workload.name)?;
@@ -46,6 +47,9 @@ impl Worker {
         let values: Option<Vec<f64>> = answer.split_whitespace().map(|value| value.parse().ok()).collect();
         match values {
             Some(values) if values.len() == workload.figures.len() => Ok(values),
+            Some(values) if values.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "it cannot run on this machine"))
+            }
             _ => Err(io::Error::other(format!("unexpected answer {answer:?}"))),
         }
     }

@@ -498,6 +498,31 @@ fn a_thousand_lookups_at_once() {
 }
 
 #[test]
+fn no_more_names_are_asked_for_at_once_than_allowed() {
+    run(|| {
+        let server = NameServer::start_held(|query: &Query| {
+            vec![Reply::answer(vec![a(&query.name, 60, [10, 0, 0, 1])])]
+        });
+        let resolver = asking([server.address()]).at_once(1).build().unwrap();
+        let all: Vec<_> = ["a.example", "b.example", "c.example"]
+            .map(|name| {
+                let resolver = resolver.clone();
+                spawn(move || resolver.gethostbyname(name).unwrap())
+            })
+            .into();
+        server.wait_for(1);
+        all[1].kill(); // while it waits for its turn
+        let given_up = with_timeout(Duration::from_millis(10), || resolver.gethostbyname("d.example"));
+        assert!(given_up.is_err());
+        all[0].kill(); // while it has its turn, which is the next one's
+        server.release();
+        assert_eq!(all[2].get().unwrap(), Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!(server.names(), ["a.example", "c.example"]);
+        assert!(asking([server.address()]).at_once(0).build().is_err());
+    });
+}
+
+#[test]
 fn the_cache_answers_without_asking_and_forgets_the_least_recent() {
     run(|| {
         let server =

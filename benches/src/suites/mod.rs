@@ -1,9 +1,10 @@
 //! All suites that there are.
 
 mod core;
+mod dns;
 mod net;
 
 use crate::harness::Suite;
 
 /// The suites, in the order of `--help`.
-pub static SUITES: &[&Suite] = &[&core::SUITE, &net::SUITE];
+pub static SUITES: &[&Suite] = &[&core::SUITE, &net::SUITE, &dns::SUITE];

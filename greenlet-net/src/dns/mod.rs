@@ -43,6 +43,7 @@
 //! | | `rotate` | `resolv.conf`, or off | the servers take turns at being the first |
 //! | | `tcp_only` | `resolv.conf` (`use-vc`), or off | no UDP |
 //! | | `resolv_conf`, `hosts_file` | `/etc/resolv.conf`, `/etc/hosts` | other files; changes are seen after a second at most |
+//! | | `at_once` | 256 | names that are asked for at once, each with a socket |
 //! | | `cache_size` | 8192 | answers that are remembered |
 //! | | `max_ttl` | a day | how long an answer is remembered at most |
 //! | | `max_negative_ttl` | an hour | how long it is remembered at most that there is none |

@@ -68,13 +68,14 @@ impl Asked {
     }
 }
 
-/// Asks for records of these kinds of a name, all at once. Returns the answer to each, in their order.
+/// Asks for records of these kinds of a name, all at once, when it is this lookup's turn. Returns the answer to each, in their order.
 pub(super) fn ask(
     config: &Config,
     sockets: &Sockets,
     name: &Name,
     kinds: &[RecordType],
 ) -> Vec<Result<Message, Cause>> {
+    let _turn = sockets.turn();
     let mut asked: Vec<Asked> = kinds
         .iter()
         .map(|kind| Asked { question: Question::new(name.clone(), *kind), state: State::Open, failure: None })

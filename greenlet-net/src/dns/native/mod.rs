@@ -96,7 +96,7 @@ impl Native {
             hosts: Watched::new(settings.hosts.clone(), Hosts::read),
             cache: Cache::new(&settings),
             flights: Flights::new(),
-            sockets: Sockets::default(),
+            sockets: Sockets::new(settings.at_once),
             settings,
         })
     }

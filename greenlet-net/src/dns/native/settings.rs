@@ -23,6 +23,7 @@ pub(in crate::dns) struct Settings {
     pub(super) attempts: Option<u32>,
     pub(super) rotate: bool,
     pub(super) tcp_only: bool,
+    pub(super) at_once: usize,
     pub(super) cache_size: usize,
     pub(super) max_ttl: Duration,
     pub(super) max_negative_ttl: Duration,
@@ -40,6 +41,7 @@ impl Default for Settings {
             attempts: None,
             rotate: false,
             tcp_only: false,
+            at_once: 256,
             cache_size: 8192,
             max_ttl: Duration::from_secs(24 * 60 * 60),
             max_negative_ttl: Duration::from_secs(60 * 60),
@@ -86,6 +88,9 @@ impl Settings {
         }
         if self.attempts == Some(0) {
             return bad("attempts", "0", "a number from 1 on");
+        }
+        if self.at_once == 0 {
+            return bad("at_once", "0", "a number from 1 on");
         }
         Ok(())
     }
@@ -139,6 +144,12 @@ impl Builder {
     /// Asks over TCP only. Default: `resolv.conf`, or UDP, with TCP for what does not fit.
     pub fn tcp_only(mut self) -> Builder {
         self.native.tcp_only = true;
+        self
+    }
+
+    /// So many names are asked for at once, each with a socket; lookups beyond wait for their turn. Default: 256.
+    pub fn at_once(mut self, lookups: usize) -> Builder {
+        self.native.at_once = lookups;
         self
     }
 

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use greenlet_core::Instant;
 use greenlet_core::io::{Direction, Source};
+use greenlet_core::sync::{Permit, Semaphore};
 
 /// Larger than any answer that we invite; a datagram that fills it is cut off.
 const BUFFER: usize = 4096;
@@ -19,15 +21,19 @@ const LONGEST_IDLE: Duration = Duration::from_secs(10);
 const MOST_IDLE: usize = 128;
 
 /// The sockets that nobody uses right now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sockets {
     idle: Mutex<Vec<Idle>>,
+    /// So many lookups may still begin.
+    turns: Semaphore,
 }
 
 #[derive(Debug)]
 struct Idle {
     socket: Socket,
     since: Instant,
+    /// A forked child has the same sockets, and would take the answers of its parent.
+    process: u32,
 }
 
 /// A socket with a random port of its own, connected to one server: the system drops what others send to it.
@@ -52,30 +58,34 @@ pub(super) enum Datagram<'a> {
 }
 
 impl Sockets {
+    pub(super) fn new(at_once: usize) -> Sockets {
+        Sockets { idle: Mutex::default(), turns: Semaphore::new(at_once) }
+    }
+
+    /// The right to have a socket open: waits until there are few enough lookups.
+    pub(super) fn turn(&self) -> Permit<'_> {
+        self.turns.permit()
+    }
+
     /// An idle one that this hub has used before, or a new one.
     pub(super) fn take(&self, server: SocketAddr) -> io::Result<Socket> {
         let thread = thread::current().id();
-        let now = Instant::now();
+        let (process, now) = (process::id(), Instant::now());
+        let is_fresh = |idle: &Idle| idle.process == process && now.duration_since(idle.since) < LONGEST_IDLE;
         let mut idle = self.lock();
-        if let Some(first_fresh) = idle.iter().position(|idle| now.duration_since(idle.since) < LONGEST_IDLE)
-        {
-            // The oldest ones are in front.
-            let old: Vec<Idle> = idle.drain(..first_fresh).collect();
-            let found = idle
-                .iter()
-                .rposition(|idle| idle.socket.server == server && idle.socket.thread == thread)
-                .map(|index| idle.remove(index).socket);
-            drop(idle);
-            drop(old);
-            if let Some(socket) = found {
-                return Ok(socket);
-            }
-        } else {
-            let old = std::mem::take(&mut *idle);
-            drop(idle);
-            drop(old);
+        // The oldest ones are in front.
+        let fresh = idle.iter().position(is_fresh).unwrap_or(idle.len());
+        let old: Vec<Idle> = idle.drain(..fresh).collect();
+        let found = idle
+            .iter()
+            .rposition(|idle| idle.socket.server == server && idle.socket.thread == thread)
+            .map(|index| idle.remove(index).socket);
+        drop(idle);
+        drop(old);
+        match found {
+            Some(socket) => Ok(socket),
+            None => Socket::new(server, thread),
         }
-        Socket::new(server, thread)
     }
 
     /// For the next lookup. Only of one that is as good as new: whoever was interrupted drops it.
@@ -85,7 +95,7 @@ impl Sockets {
         }
         let mut idle = self.lock();
         if idle.len() < MOST_IDLE {
-            idle.push(Idle { socket, since: Instant::now() });
+            idle.push(Idle { socket, since: Instant::now(), process: process::id() });
         }
     }
 
