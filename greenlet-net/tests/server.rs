@@ -583,6 +583,29 @@ fn a_pool_is_shared_with_others_who_spawn_in_it() {
 }
 
 #[test]
+fn others_run_after_so_many_connections_in_a_row() {
+    run(|| {
+        for (max_accept, expected) in [(1, [1, 2, 3, 4]), (2, [2, 2, 4, 4]), (4, [4, 4, 4, 4])] {
+            let handle = Rc::new(RefCell::new(None::<greenlet_net::server::Handle>));
+            let accepted = Rc::new(RefCell::new(Vec::new()));
+            let server = StreamServer::new(ANY, {
+                let (handle, accepted) = (handle.clone(), accepted.clone());
+                move |_: TcpStream, _| {
+                    accepted.borrow_mut().push(handle.borrow().as_ref().unwrap().counts().accepted);
+                }
+            });
+            let server = server.max_accept(max_accept);
+            *handle.borrow_mut() = Some(server.handle());
+            server.bind().unwrap();
+            let _clients: Vec<TcpStream> = (0..4).map(|_| connect(&server)).collect();
+            server.start().unwrap();
+            until(|| accepted.borrow().len() == 4);
+            assert_eq!(*accepted.borrow(), expected, "{max_accept} in a row");
+        }
+    });
+}
+
+#[test]
 fn a_limit_of_zero_accepts_nothing() {
     run(|| {
         let server = StreamServer::new(ANY, greet).limit(0);

@@ -256,6 +256,22 @@ fn what_takes_over_is_made_on_each_hub_and_stays_there() {
 }
 
 #[test]
+fn a_panic_of_what_makes_takers_closes_the_server_and_comes_out_of_serve_forever() {
+    run(|| {
+        fn make() -> impl Fn(Admitted<TcpStream>) {
+            if Hub::current().name() == "server-2" {
+                panic!("on purpose");
+            }
+            drop
+        }
+        let server = StreamServer::taking_over_on_hubs(2, ANY, make);
+        let error = server.serve_forever().unwrap_err();
+        assert!(error.to_string().contains("on purpose"), "{error}");
+        assert!(server.closed());
+    });
+}
+
+#[test]
 fn no_hubs_and_pools_are_refused() {
     run(|| {
         assert_eq!(kind(StreamServer::on_hubs(0, ANY, tell_hub).start()), ErrorKind::InvalidInput);

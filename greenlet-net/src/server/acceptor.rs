@@ -94,7 +94,7 @@ impl<I: Arrival> HandlerForHub<I> {
     pub(super) fn arrive(self) -> Handler<I> {
         match self {
             HandlerForHub::Shared(handler) => Handler::Shared(handler),
-            HandlerForHub::Takers(make) => Handler::Taker(make()),
+            HandlerForHub::Takers(make) => Handler::Takers(make),
         }
     }
 }
@@ -118,9 +118,24 @@ pub(super) struct Acceptor<A: Arrivals> {
 impl<A: Arrivals> Acceptor<A> {
     /// Accepts until it is closed, killed, or fails for good, which closes the server.
     pub(super) fn run(mut self) {
-        if let Handler::Takers(make) = &self.handler {
-            self.handler = Handler::Taker(make());
+        let ended = attempt(|| {
+            if let Handler::Takers(make) = &self.handler {
+                self.handler = Handler::Taker(make());
+            }
+            self.accept_all();
+        });
+        match ended {
+            Ok(()) => {}
+            // Of what the user has a hand in: a subscriber of `tracing`, the maker of takers.
+            Err(GreenletError::Failed(failure)) => {
+                self.life.fail(io::Error::other(failure.clone()));
+                failure.reraise()
+            }
+            Err(_) => raise(GreenletExit),
         }
+    }
+
+    fn accept_all(&self) {
         let mut backoff = self.settings.backoff();
         let mut in_a_row = 0;
         loop {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use greenlet_core::pool::Pool;
-use greenlet_core::sync::Semaphore;
+use greenlet_core::sync::{Mutex, Semaphore};
 use greenlet_core::{Builder, GreenletRef, Hub, HubHandle, HubThread, Kill, killall_with};
 
 use super::acceptor::{Acceptor, Arrivals, Handler};
@@ -22,6 +22,8 @@ pub(super) struct Engine<A: Arrivals> {
     /// The number of hub threads; `None`: this hub.
     hubs: Option<usize>,
     bound: RefCell<Bound<A>>,
+    /// Looking up a name may suspend.
+    binding: Mutex<()>,
 }
 
 /// What is there from `bind` on. The sockets themselves belong to the `Life`: they go when it ends.
@@ -47,6 +49,7 @@ impl<A: Arrivals + Door> Engine<A> {
             handler,
             hubs,
             bound: RefCell::new(bound),
+            binding: Mutex::new(()),
         }
     }
 
@@ -56,6 +59,7 @@ impl<A: Arrivals + Door> Engine<A> {
 
     /// Binds, unless that was done already. `sockets` makes those of so many hubs.
     pub(super) fn bind(&self, sockets: impl FnOnce(usize) -> io::Result<Sockets<A>>) -> io::Result<()> {
+        let _one_at_a_time = self.binding.lock();
         if self.life().is_bound()? {
             return Ok(());
         }
