@@ -44,6 +44,8 @@ fn tests_by_file() -> BTreeMap<String, BTreeSet<String>> {
     let mut open = vec![
         (repository().join("greenlet-core/tests"), String::new()),
         (repository().join("greenlet-core/src"), "src/".to_owned()),
+        (repository().join("greenlet-net/tests"), "net/".to_owned()),
+        (repository().join("greenlet-net/src"), "net/src/".to_owned()),
         (repository().join("examples/tests"), "examples/".to_owned()),
     ];
     while let Some((folder, prefix)) = open.pop() {
