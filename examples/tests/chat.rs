@@ -34,9 +34,12 @@ impl Server {
     fn run(mut command: Command) -> Server {
         let mut process =
             command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the example starts");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").expect("it says where it listens");
+        let mut lines = String::new();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        for _ in 0..2 {
+            stdout.read_line(&mut lines).unwrap();
+        }
+        let address = lines.trim().split_once("lines on ").expect("it says where it listens").1;
         Server { process, address: address.parse().unwrap() }
     }
 
@@ -319,7 +322,7 @@ fn a_server_that_is_killed_closes_its_connections_and_frees_its_address() {
     server.process.kill().unwrap();
     server.process.wait().unwrap();
     alice.expect_end();
-    let again = Server::run(chat(&[&server.address.to_string()]));
+    let again = Server::run(chat(&["127.0.0.1:0", "--lines", &server.address.to_string()]));
     again.works();
 }
 
@@ -552,11 +555,14 @@ fn help_is_given() {
 
 #[test]
 fn wrong_arguments_are_explained_with_exit_code_2() {
-    let wrong: [(&[&str], &str); 5] = [
+    let wrong: [(&[&str], &str); 8] = [
         (&["5000"], "not `5000`"),
         (&["127.0.0.1:0", "127.0.0.1:1"], "found `127.0.0.1:1` too"),
         (&["--idle"], "--idle takes"),
         (&["--idle", "0"], "not `0`"),
+        (&["--grace", "soon"], "not `soon`"),
+        (&["--lines"], "ADDR is like"),
+        (&["127.0.0.1:65535"], "no port after 65535"),
         (&["--loud"], "no option `--loud`"),
     ];
     for (arguments, expected) in wrong {
@@ -570,7 +576,7 @@ fn wrong_arguments_are_explained_with_exit_code_2() {
 #[test]
 fn an_address_that_is_taken_is_named() {
     let server = Server::start();
-    let output = chat(&[&server.address.to_string()]).output().unwrap();
+    let output = chat(&["127.0.0.1:0", "--lines", &server.address.to_string()]).output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains(&server.address.to_string()), "{complaint}");

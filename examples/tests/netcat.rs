@@ -47,9 +47,11 @@ fn two_people_talk_through_netcat() {
         return;
     }
     let (_server, _stdin, mut announced) = start(Command::new(env!("CARGO_BIN_EXE_chat")).arg("127.0.0.1:0"));
-    let mut line = String::new();
-    announced.read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on ").expect("it says where it listens");
+    let mut lines = String::new();
+    for _ in 0..2 {
+        announced.read_line(&mut lines).unwrap();
+    }
+    let address = lines.trim().split_once("lines on ").expect("it says where it listens").1;
     let (host, port) = address.rsplit_once(':').expect("an address has a port");
 
     let connect = || start(Command::new("nc").args(["-N", host, port]));

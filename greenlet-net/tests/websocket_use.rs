@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use frames::*;
+use greenlet_core::pool::ThreadPool;
 use greenlet_core::{Event, Hub, joinall, run, sleep, spawn, with_timeout, yield_now};
 use greenlet_net::websocket::{
     self, CloseCode, CloseError, Message, RecvError, Role, SendError, Settings, WebSocket,
@@ -79,18 +80,20 @@ fn a_second_receiver_is_told_and_the_first_is_not_disturbed() {
 #[test]
 fn two_that_send_a_lot_to_each_other_before_they_read_do_not_hang_while_both_receive() {
     run(|| {
-        let (client, server) = both(&settings().max_message_size(LARGE).max_frame_size(LARGE));
+        // More than a connection with the buffers of the system holds.
+        const VERY_LARGE: usize = 16 << 20;
+        let (client, server) = both(&settings().max_message_size(VERY_LARGE).max_frame_size(VERY_LARGE));
         let ends = [client, server].map(|socket| {
             let receiver = spawn({
                 let socket = socket.clone();
                 move || socket.recv().unwrap().unwrap().as_bytes().len()
             });
-            let sender = spawn(move || socket.send(large(1)).unwrap());
+            let sender = spawn(move || socket.send(vec![1; VERY_LARGE]).unwrap());
             (sender, receiver)
         });
         for (sender, receiver) in ends {
             sender.get().unwrap();
-            assert_eq!(receiver.get().unwrap(), LARGE);
+            assert_eq!(receiver.get().unwrap(), VERY_LARGE);
         }
     });
 }
@@ -104,8 +107,8 @@ fn a_peer_that_pings_and_does_not_read_is_received_from_all_the_same() {
         spawn({
             let raw = raw.clone();
             move || {
-                // More than a megabyte of pongs would answer it.
-                (0..100).for_each(|_| raw.send_bytes(&ping.repeat(100)));
+                // Some 400 KiB of pongs would answer it.
+                (0..30).for_each(|_| raw.send_bytes(&ping.repeat(100)));
                 raw.send(FIN | PING, b"the last one");
                 raw.send(FIN | TEXT, b"and a message");
             }
@@ -141,8 +144,10 @@ fn handles_work_from_other_hubs_and_from_threads_without_greenlets() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("ws://{}/", listener.local_addr().unwrap());
         spawn(move || {
-            let (socket, _) = websocket::accept(listener.accept().unwrap().0).unwrap();
-            socket.iter().try_for_each(|message| socket.send(message.unwrap()))
+            for stream in listener.incoming() {
+                let (socket, _) = websocket::accept(stream.unwrap()).unwrap();
+                spawn(move || socket.iter().all(|message| socket.send(message.unwrap()).is_ok()));
+            }
         });
         let socket = websocket::connect(&url).unwrap();
         let worker = Hub::thread("worker").start().unwrap();
@@ -161,12 +166,14 @@ fn handles_work_from_other_hubs_and_from_threads_without_greenlets() {
         assert_eq!(received.len(), 200);
         elsewhere.unwrap().get().unwrap();
         thread.join().unwrap();
-        let alone = std::thread::spawn(move || {
-            let socket = websocket::connect(&url);
-            assert!(socket.is_err(), "the listener is gone");
+        let alone = ThreadPool::new(1).apply(move || {
+            let socket = websocket::connect(&url).unwrap();
+            socket.send("alone").unwrap();
+            let echo = socket.recv_timeout(FOREVER).unwrap();
+            socket.close(CloseCode::Normal, "").unwrap();
+            echo
         });
-        // It needs no turn of this hub.
-        alone.join().unwrap();
+        assert_eq!(alone.unwrap(), Some("alone".into()));
     });
 }
 
@@ -323,14 +330,19 @@ fn close_waits_for_the_peer_and_gives_what_comes_before_to_the_receiver() {
             });
             assert_eq!(raw.expect_close(4321), "bye");
             assert!(matches!(socket.send("too late"), Err(SendError::Closed)));
-            raw.send(FIN | TEXT, b"on its way");
+            for n in 0..5_u8 {
+                raw.send(FIN | BINARY, &[n]);
+                // The receiver is at work on the first, and `close` receives.
+                yield_now();
+            }
             raw.close(4321, "bye too");
             if role == Role::Server {
                 raw.expect_end();
             }
             drop(raw);
             assert!(closer.get().unwrap());
-            assert_eq!(receiver.get().unwrap()[..1], ["on its way".into()]);
+            let expected: Vec<_> = (0..5_u8).map(|n| Message::from(vec![n])).collect();
+            assert_eq!(receiver.get().unwrap(), expected);
             // Once more is fine.
             socket.close(CloseCode::Normal, "").unwrap();
             assert_eq!(socket.recv().unwrap(), None);
@@ -339,14 +351,25 @@ fn close_waits_for_the_peer_and_gives_what_comes_before_to_the_receiver() {
 }
 
 #[test]
-fn close_drops_what_nobody_receives() {
+fn what_came_before_the_close_is_received_after_it_up_to_a_limit() {
     run(|| {
-        let (socket, raw) = ours(Role::Server, &settings());
-        raw.send(FIN | TEXT, b"nobody wants it");
+        let (socket, raw) = ours(Role::Server, &settings().max_message_size(100));
+        for n in 0..3_u8 {
+            raw.send(FIN | BINARY, &[n; 40]);
+        }
         raw.close(1000, "");
-        socket.close(CloseCode::Normal, "").unwrap();
+        let closer = spawn({
+            let socket = socket.clone();
+            move || socket.close(CloseCode::Normal, "").is_ok()
+        });
         raw.expect_close(1000);
         raw.expect_end();
+        drop(raw);
+        assert!(closer.get().unwrap());
+        assert_eq!(socket.recv().unwrap(), Some(vec![0; 40].into()));
+        assert_eq!(socket.recv().unwrap(), Some(vec![1; 40].into()));
+        assert_eq!(socket.recv().unwrap(), None);
+        assert_eq!(socket.recv().unwrap(), None);
     });
 }
 

@@ -16,7 +16,7 @@
 //! hello
 //! ```
 //!
-//! `server ADDR` listens elsewhere. The end of the input closes the connection.
+//! `server ADDR` listens elsewhere. The end of the input closes the connection. The server has a page for browsers too: <http://127.0.0.1:9001/>.
 
 use std::error::Error;
 use std::io::{self, BufRead};
@@ -25,7 +25,11 @@ use std::process::ExitCode;
 use greenlet_core::pool::ThreadPool;
 use greenlet_core::{GreenletError, spawn};
 use greenlet_net::TcpListener;
-use greenlet_net::websocket::{self, Acceptor, CloseCode, Message, Settings};
+use greenlet_net::http::{AccessLog, Html, IntoResponse, Request, Server};
+use greenlet_net::websocket::{self, Acceptor, CloseCode, Message, Settings, WebSocket};
+
+/// The same client, for browsers.
+const PAGE: &str = include_str!("websocket_echo.html");
 
 const USAGE: &str = "usage: websocket_echo server [ADDR] | client URL";
 
@@ -51,25 +55,28 @@ fn main() -> ExitCode {
 }
 
 fn serve(address: &str) -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(address)?;
-    println!("listening on {}", listener.local_addr()?);
     // Any page may use it: it knows nobody, and keeps nothing.
     let settings = Settings::default().max_message_size(64 << 20).max_frame_size(64 << 20);
     let acceptor = Acceptor::new().any_origin().settings(settings);
-    for stream in listener.incoming() {
-        let (stream, acceptor) = (stream?, acceptor.clone());
-        spawn(move || {
-            if let Err(error) = echo(&acceptor, stream) {
-                eprintln!("{error}");
-            }
-        });
-    }
+    let server = Server::new(move |mut request: Request| {
+        if request.headers().contains_key("upgrade") {
+            let agreed = acceptor.upgrade(&mut request, |socket| {
+                if let Err(error) = echo(&socket) {
+                    eprintln!("{error}");
+                }
+            });
+            agreed.unwrap_or_else(|refusal| refusal.response().into_response())
+        } else {
+            Html(PAGE).into_response()
+        }
+    });
+    let server = server.access_log(AccessLog::Off).start(TcpListener::bind(address)?)?;
+    println!("listening on {}", server.local_addr()?);
+    server.join();
     Ok(())
 }
 
-fn echo(acceptor: &Acceptor, stream: greenlet_net::TcpStream) -> Result<(), Box<dyn Error>> {
-    stream.set_nodelay(true)?;
-    let (socket, _request) = acceptor.accept(stream)?;
+fn echo(socket: &WebSocket) -> Result<(), Box<dyn Error>> {
     while let Some(message) = socket.recv()? {
         socket.send(message)?;
     }

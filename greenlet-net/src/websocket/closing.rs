@@ -55,8 +55,7 @@ impl Connection {
             return;
         }
         let mut turn = Turn::taken(self);
-        let _ = self.stream.set_write_timeout(Some(at_least_some(limit.left())));
-        if turn.write_out().is_err() {
+        if turn.write_out(limit.left()).is_err() {
             return;
         }
         drop(turn);
@@ -94,21 +93,20 @@ impl Connection {
                 // Into the pipe, unless the peer was faster.
                 let _ = state.engine.close(Some(CloseFrame { code, reason: reason.into() }));
             }
-            let _ = self.stream.set_write_timeout(Some(at_least_some(limit.left())));
             // If it fails, that is why the connection has ended.
-            let _ = turn.write_out();
+            let _ = turn.write_out(limit.left());
         }
         self.wait_for_close(limit)
     }
 
     fn wait_for_close(self: &Arc<Self>, limit: Limit) -> Result<(), CloseError> {
-        // Whoever receives gets the messages that come before the close; if there is nobody, they are dropped here.
+        // Whoever receives may be at work on a message, and come back for the next.
         if self.receiving.acquire_timeout(limit.left()) {
             let _permit = Receiving(self);
             let deadline = limit.start.checked_add(limit.time);
             loop {
                 match self.receive(deadline) {
-                    Ok(Some(_)) => {}
+                    Ok(Some(message)) => self.state().keep(message, self.settings.max_message_size),
                     Ok(None) => return Ok(()),
                     Err(Received::TimedOut) => break,
                     Err(Received::Error(RecvError::Abnormal(error)))

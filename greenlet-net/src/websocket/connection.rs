@@ -3,8 +3,10 @@
 //! tungstenite decides what the bytes mean, over a [`Pipe`] in memory, under a lock that nobody keeps while waiting. Whoever receives or
 //! sends moves bytes between the pipe and the stream. See `docs/decisions/0014`.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ pub(super) struct Connection {
     pub(super) receiving: Semaphore,
     /// Who has the permit writes: see [`Turn`].
     pub(super) sending: Semaphore,
+    /// Messages, to give the others a turn every now and then.
+    pub(super) sent: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -41,8 +45,24 @@ pub(super) struct State {
     /// When something was received last, and when a ping was sent since. Kept only if pings are wanted.
     heard: Option<Instant>,
     pinged: Option<Instant>,
-    /// Somebody waits for the close of the peer, and drops what comes before it.
+    /// Somebody waits for the close of the peer, and receives what comes before it.
     pub(super) closing: bool,
+    late: VecDeque<Message>,
+    late_bytes: usize,
+}
+
+impl State {
+    /// Keeps what came before the close of the peer for those who receive after it, as far as `limit` bytes go.
+    pub(super) fn keep(&mut self, message: Message, limit: usize) {
+        self.late_bytes = self.late_bytes.saturating_add(message.as_bytes().len());
+        if self.late_bytes <= limit {
+            self.late.push_back(message);
+        }
+    }
+
+    pub(super) fn take_late(&mut self) -> Option<Message> {
+        self.late.pop_front()
+    }
 }
 
 /// What came of looking at what was received.
@@ -76,7 +96,7 @@ impl Connection {
         settings: Settings,
         leftover: Vec<u8>,
     ) -> io::Result<Arc<Connection>> {
-        stream.set_write_timeout(Some(settings.write_timeout))?;
+        stream.set_read_timeout(None)?; // of the handshake
         let pipe = Pipe::new(settings.read_buffer_size);
         let config = Some(settings.of_tungstenite());
         let engine = if leftover.is_empty() {
@@ -85,13 +105,22 @@ impl Connection {
             Engine::from_partially_read(pipe, leftover, role, config)
         };
         let heard = settings.keep_alive.map(|_| Instant::now());
-        let state = State { engine, end: None, heard, pinged: None, closing: false };
+        let state = State {
+            engine,
+            end: None,
+            heard,
+            pinged: None,
+            closing: false,
+            late: VecDeque::new(),
+            late_bytes: 0,
+        };
         Ok(Arc::new(Connection {
             stream,
             settings,
             role,
             receiving: Semaphore::new(1),
             sending: Semaphore::new(1),
+            sent: AtomicUsize::new(0),
             state: Mutex::new(state),
         }))
     }

@@ -3,14 +3,18 @@
 //! Frames go into the pipe first, whole ones, and then to the stream. Only who has the turn does the latter. If he is unwound before he is
 //! done, a greenlet takes over what is left: the peer gets all of it, and nothing in between.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use greenlet_core::Builder;
+use greenlet_core::future::block_on_timeout;
 
 use super::connection::Connection;
 use super::error::End;
+use super::settings::at_least_some;
 
 pub(super) struct Turn {
     connection: Arc<Connection>,
@@ -56,7 +60,7 @@ impl Turn {
             match turn.poll_out(&mut nobody) {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Unsupported => {
                     // A thread that has no hub: it just blocks. The stream knows the error, if there is one.
-                    let _ = turn.write_out();
+                    let _ = turn.write_out(connection.settings.write_timeout);
                 }
                 Poll::Ready(Err(error)) => connection.end(End::lost(&error)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -64,12 +68,11 @@ impl Turn {
         }
     }
 
-    /// Writes what is in the pipe. Suspends while the stream has no room.
-    pub(super) fn write_out(&mut self) -> io::Result<()> {
+    /// Writes what is in the pipe. Suspends while the stream has no room, for `patience` at most without any progress.
+    pub(super) fn write_out(&mut self, patience: Duration) -> io::Result<()> {
         while self.load() {
-            let stream = &self.connection.stream;
             while self.sent < self.bytes.len() {
-                match stream.send(&self.bytes[self.sent..]) {
+                match self.send_once(patience) {
                     Ok(0) => return Err(self.lost(io::ErrorKind::WriteZero.into())),
                     Ok(n) => {
                         self.sent += n;
@@ -79,10 +82,31 @@ impl Turn {
                     Err(error) => return Err(self.lost(error)),
                 }
             }
-            stream.flush().map_err(|error| self.lost(error))?;
+            // It fails for zero only.
+            let _ = self.connection.stream.set_write_timeout(Some(at_least_some(patience)));
+            self.connection.stream.flush().map_err(|error| self.lost(error))?;
             self.unflushed = false;
         }
         Ok(())
+    }
+
+    /// Not by `Stream::send`: who is unwound from there cannot know what a stream with a buffer of its own, as that of TLS, has taken. A future
+    /// is only ever dropped where it has taken nothing.
+    fn send_once(&self, patience: Duration) -> io::Result<usize> {
+        let (stream, rest) = (&self.connection.stream, &self.bytes[self.sent..]);
+        let tried = match stream.poll_send(&mut Context::from_waker(Waker::noop()), rest) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => block_on_timeout(poll_fn(|context| stream.poll_send(context, rest)), patience)
+                .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer accepts nothing"))),
+        };
+        match tried {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                // A thread that has no hub: it just blocks, and is not killed.
+                let _ = stream.set_write_timeout(Some(at_least_some(patience)));
+                stream.send(rest)
+            }
+            sent => sent,
+        }
     }
 
     fn poll_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -160,7 +184,7 @@ impl Drop for Turn {
         };
         Builder::new().name("websocket writer").spawn(move || {
             // Who sends or receives next is told.
-            let _ = rest.write_out();
+            let _ = rest.write_out(rest.connection.settings.write_timeout);
         });
     }
 }

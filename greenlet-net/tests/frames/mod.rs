@@ -24,15 +24,13 @@ pub const FIN: u8 = 0x80;
 /// Which end is ours.
 pub const ROLES: [Role; 2] = [Role::Server, Role::Client];
 
-/// Both ends are ours. They hold little, so that they are quickly full.
+/// Both ends are ours.
 pub fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
-    for end in [&client, &server] {
-        end.set_nodelay(true).unwrap();
-        narrow(end);
-    }
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
     (client, server)
 }
 
@@ -48,9 +46,15 @@ pub struct Raw {
     pub masks: bool,
 }
 
-/// A websocket of ours, and its raw peer.
+/// A websocket of ours, and its raw peer. The connection holds little, so that it is quickly full.
 pub fn ours(role: Role, settings: &Settings) -> (WebSocket, Raw) {
     let (a, b) = pair();
+    narrow(&a);
+    narrow(&b);
+    over((a, b), role, settings)
+}
+
+fn over((a, b): (TcpStream, TcpStream), role: Role, settings: &Settings) -> (WebSocket, Raw) {
     b.set_read_timeout(Some(FOREVER)).unwrap();
     b.set_write_timeout(Some(FOREVER)).unwrap();
     let socket = WebSocket::from_stream(Box::new(a), role, settings, Vec::new()).unwrap();
@@ -62,7 +66,7 @@ pub type Echoed = (usize, Result<(), Rc<RecvError>>);
 
 /// Ours sends back what it gets, up to the end.
 pub fn echo(role: Role, settings: &Settings) -> (Greenlet<Echoed>, Raw) {
-    let (socket, raw) = ours(role, settings);
+    let (socket, raw) = over(pair(), role, settings);
     let echo = spawn(move || {
         let mut answered = 0;
         loop {

@@ -30,3 +30,27 @@ pub const LINGER: Duration = Duration::from_secs(2);
 
 /// The pause after a connection could not be accepted, most likely for want of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+// --- the page ------------------------------------------------------------------------------------------------------
+
+/// The longest text that a page sends, in characters.
+pub const TEXT: usize = 2000;
+
+/// The longest body of a request, and the longest message of a WebSocket, in bytes: room for the text with all of it escaped.
+pub const BODY: usize = 32 * 1024;
+
+/// How long a poll waits for news.
+pub const POLL: Duration = Duration::from_secs(10);
+
+/// What is kept for a page between two polls, and for one that is loaded again.
+pub const KEPT: usize = 256;
+
+/// How long a user stays in the room without a page that asks for news: time to reload it, or to get out of a tunnel.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// Messages that a user of the page may send at once, and how fast he gets to send more.
+pub const BURST: u32 = 10;
+pub const REFILL: Duration = Duration::from_millis(500);
+
+/// How long a page may take to say who it is, when it has opened a WebSocket.
+pub const HELLO: Duration = Duration::from_secs(10);

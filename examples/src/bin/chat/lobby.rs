@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use crate::limits;
 use crate::protocol::{Complaint, Name};
-use crate::room::{self, Room, RoomRef};
+use crate::room::{self, Echo, Newcomer, Room, RoomRef};
 use crate::user::UserRef;
 
 pub type LobbyRef = ActorRef<Message>;
@@ -15,7 +15,7 @@ pub type LobbyRef = ActorRef<Message>;
 pub enum Message {
     Register { user: UserRef, reply: Reply<Result<Name, Complaint>> },
     Rename { user: ActorId, name: Name, reply: Reply<Result<(), Complaint>> },
-    Enter { user: ActorId, room: Name, reply: Reply<Result<RoomRef, Complaint>> },
+    Enter { user: ActorId, room: Name, echo: Echo, reply: Reply<Result<RoomRef, Complaint>> },
     Rooms(Reply<Vec<Name>>),
 }
 
@@ -92,14 +92,17 @@ impl Actor for Lobby {
         match message {
             Message::Register { user, reply } => reply.send(self.register(user, ctx)),
             Message::Rename { user, name, reply } => reply.send(self.rename(user, name)),
-            Message::Enter { user, room, reply } => match (self.room(&room, ctx), self.users.get(&user)) {
-                (Ok(room), Some((name, user))) => {
-                    // The room answers. If it is just ending, it drops the reply, and the user asks again.
-                    let _ = room.send(room::Message::Join { user: user.clone(), name: name.clone(), reply });
+            Message::Enter { user, room, echo, reply } => {
+                match (self.room(&room, ctx), self.users.get(&user)) {
+                    (Ok(room), Some((name, user))) => {
+                        // The room answers. If it is just ending, it drops the reply, and the user asks again.
+                        let member = Newcomer { user: user.clone(), name: name.clone(), echo };
+                        let _ = room.send(room::Message::Join { member, reply });
+                    }
+                    (Err(complaint), _) => reply.send(Err(complaint)),
+                    (_, None) => reply.send(Err(Complaint::Unavailable)),
                 }
-                (Err(complaint), _) => reply.send(Err(complaint)),
-                (_, None) => reply.send(Err(Complaint::Unavailable)),
-            },
+            }
             Message::Rooms(reply) => reply.send(self.rooms.values().map(|(name, _)| name.clone()).collect()),
         }
         Ok(())

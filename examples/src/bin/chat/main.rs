@@ -1,10 +1,11 @@
-//! A chat server: rooms, names, and a backlog, for `nc` and for programs.
+//! A chat: a page in the browser, a line for a line through `nc`, and the same rooms for both.
 //!
-//! Type in one terminal
+//! Type
 //!
 //!     cargo run --release -p greenlet-examples --bin chat
 //!
-//! and in two others `nc 127.0.0.1 5000`. A session of Alice's; what she types is marked with `>` here:
+//! and open <http://127.0.0.1:5000> in two windows, on a phone too; or type `nc 127.0.0.1 5001` in another terminal. A session of Alice's
+//! there; what she types is marked with `>` here:
 //!
 //! ```text
 //! = welcome, guest-2: /name NAME, then /join ROOM; /help tells more
@@ -20,7 +21,8 @@
 //! = bye
 //! ```
 //!
-//! `chat 0.0.0.0:7000` listens elsewhere, `--idle 600` disconnects those who are silent for ten minutes.
+//! `chat 0.0.0.0:7000` serves the page elsewhere, and lines on the next port; `--lines ADDR` says where; `--idle 600` disconnects those
+//! who type nothing for ten minutes.
 //!
 //! # How it is made
 //!
@@ -35,9 +37,10 @@
 //! | `session` | does what a client types; no actor but the greenlet that reads | user, room, lobby |
 //!
 //! Since nobody waits for a session, and rooms do not wait for users, one client can make no other wait; and since
-//! links tell how everything ends, there is no clean-up code for connections that break. `tcp` is the transport; `lines`,
-//! `protocol` and `limits` say what a client may send, and what happens if it sends something else.
+//! links tell how everything ends, there is no clean-up code for connections that break. There are two transports: `tcp`, and `web` with its
+//! `page`. `lines`, `protocol` and `limits` say what a client may send, and what happens if it sends something else.
 
+mod event;
 mod limits;
 mod lines;
 mod lobby;
@@ -48,6 +51,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod user;
+mod web;
 
 use std::error::Error;
 use std::io::{self, IsTerminal};
@@ -63,16 +67,18 @@ use tracing::warn;
 use lobby::{Lobby, LobbyRef};
 
 const USAGE: &str = "\
-usage: chat [ADDR] [--idle SECONDS]
+usage: chat [ADDR] [--lines ADDR] [--idle SECONDS] [--grace SECONDS]
 
-  ADDR              where to listen (127.0.0.1:5000); port 0 takes a free one
-  --idle SECONDS    disconnect clients that send nothing for so long";
+  ADDR              where to serve the page (127.0.0.1:5000); port 0 takes a free one
+  --lines ADDR      where to serve lines, for nc (the next port)
+  --idle SECONDS    disconnect clients of lines that send nothing for so long
+  --grace SECONDS   how long a user of the page stays without it (30)";
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let served = match parse(&arguments) {
-        Ok(Command::Serve { address, idle }) => serve(address, idle),
+        Ok(Command::Serve(options)) => serve(&options),
         Ok(Command::Help) => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -93,13 +99,16 @@ fn main() -> ExitCode {
 
 enum Never {}
 
-fn serve(address: SocketAddr, idle: Option<Duration>) -> Result<Never, Box<dyn Error>> {
+fn serve(options: &Options) -> Result<Never, Box<dyn Error>> {
     let tree = Supervisor::one_for_one()
         .intensity(3, Duration::from_secs(5))
         .child(worker("lobby", Lobby::default))
         .start()?;
-    let listener = TcpListener::bind(address)?;
-    println!("listening on {}", listener.local_addr()?);
+    let page = web::serve(TcpListener::bind(options.page)?, tree.clone(), options.grace)?;
+    let listener = TcpListener::bind(options.lines)?;
+    println!("page on http://{}/", page.local_addr()?);
+    println!("lines on {}", listener.local_addr()?);
+    let idle = options.idle;
     loop {
         match listener.accept() {
             Ok((stream, peer)) => {
@@ -120,29 +129,52 @@ fn serve(address: SocketAddr, idle: Option<Duration>) -> Result<Never, Box<dyn E
 }
 
 enum Command {
-    Serve { address: SocketAddr, idle: Option<Duration> },
+    Serve(Options),
     Help,
 }
 
+struct Options {
+    page: SocketAddr,
+    lines: SocketAddr,
+    idle: Option<Duration>,
+    grace: Duration,
+}
+
 fn parse(arguments: &[String]) -> Result<Command, String> {
-    let (mut address, mut idle) = (None, None);
+    let (mut page, mut lines, mut idle, mut grace) = (None, None, None, limits::GRACE);
     let mut arguments = arguments.iter().map(String::as_str);
     while let Some(argument) = arguments.next() {
         match argument {
             "--help" | "-h" => return Ok(Command::Help),
-            "--idle" => {
-                let seconds = arguments.next().unwrap_or_default();
-                let wrong = || format!("--idle takes a whole number of seconds above 0, not `{seconds}`");
-                idle = Some(seconds.parse().ok().filter(|&seconds| seconds > 0).ok_or_else(wrong)?);
-            }
+            "--lines" => lines = Some(address(arguments.next().unwrap_or_default())?),
+            "--idle" => idle = Some(seconds("--idle", arguments.next())?),
+            "--grace" => grace = seconds("--grace", arguments.next())?,
             option if option.starts_with('-') => return Err(format!("there is no option `{option}`")),
-            more if address.is_some() => return Err(format!("one ADDR is enough, found `{more}` too")),
-            text => {
-                let wrong = |_| format!("ADDR is like 127.0.0.1:5000 or [::1]:5000, not `{text}`");
-                address = Some(text.parse().map_err(wrong)?);
-            }
+            more if page.is_some() => return Err(format!("one ADDR is enough, found `{more}` too")),
+            text => page = Some(address(text)?),
         }
     }
-    let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5000)));
-    Ok(Command::Serve { address, idle: idle.map(Duration::from_secs) })
+    let page = page.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5000)));
+    let lines = match lines {
+        Some(lines) => lines,
+        // The port after that of the page; any free one if that is any free one.
+        None if page.port() == 0 => page,
+        None => {
+            let port =
+                page.port().checked_add(1).ok_or("there is no port after 65535: --lines ADDR says where")?;
+            SocketAddr::new(page.ip(), port)
+        }
+    };
+    Ok(Command::Serve(Options { page, lines, idle, grace }))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("ADDR is like 127.0.0.1:5000 or [::1]:5000, not `{text}`"))
+}
+
+fn seconds(option: &str, text: Option<&str>) -> Result<Duration, String> {
+    let text = text.unwrap_or_default();
+    let wrong = || format!("{option} takes a whole number of seconds above 0, not `{text}`");
+    let seconds = text.parse().ok().filter(|&seconds| seconds > 0).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(seconds))
 }

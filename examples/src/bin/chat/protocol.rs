@@ -58,6 +58,10 @@ pub enum Complaint {
     TooManyRooms,
     #[error("there are {} users already; try again later", limits::USERS)]
     TooManyUsers,
+    #[error("a message has 1 to {} characters", limits::TEXT)]
+    BadText,
+    #[error("that was too much at once; wait a little")]
+    TooFast,
     #[error("the server cannot do this now; try again")]
     Unavailable,
 }
@@ -95,7 +99,7 @@ impl Command<'_> {
 }
 
 /// Control characters other than the tab, and those that turn the direction of a text or end a line invisibly.
-fn is_harmful(c: char) -> bool {
+pub fn is_harmful(c: char) -> bool {
     let control = c.is_control() && c != '\t';
     control || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

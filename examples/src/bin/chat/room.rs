@@ -1,23 +1,41 @@
 //! A room: tells each of its members what the others say.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use greenlet_actor::{Actor, ActorId, ActorRef, Context, Exit, Reply, TrySendError};
 use greenlet_core::yield_now;
 use tracing::{info, warn};
 
+use crate::event::{Event, What};
 use crate::limits;
 use crate::protocol::{Complaint, Name, list};
-use crate::user::{self, Line, UserRef};
+use crate::user::{self, Shown, UserRef};
 
 pub type RoomRef = ActorRef<Message>;
 
 pub enum Message {
-    Join { user: UserRef, name: Name, reply: Reply<Result<RoomRef, Complaint>> },
-    Say { user: ActorId, text: String, reply: Reply<Result<(), Complaint>> },
+    Join { member: Newcomer, reply: Reply<Result<RoomRef, Complaint>> },
+    Say { user: ActorId, text: String, key: String, reply: Reply<Result<(), Complaint>> },
     Rename { user: ActorId, name: Name },
     Who(Reply<Vec<Name>>),
     Leave { user: ActorId, reply: Reply<()> },
+}
+
+/// Who joins.
+pub struct Newcomer {
+    pub user: UserRef,
+    pub name: Name,
+    pub echo: Echo,
+}
+
+/// Whether one hears oneself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Echo {
+    /// A terminal shows what is typed already.
+    Others,
+    /// A page shows all in the order that everybody sees.
+    Everybody,
 }
 
 /// The actor. It ends with its last member, and never waits for a member.
@@ -26,19 +44,16 @@ pub enum Message {
 pub struct Room {
     name: Name,
     lobby: ActorId,
-    members: BTreeMap<ActorId, Member>,
-    backlog: VecDeque<Line>,
+    members: BTreeMap<ActorId, Newcomer>,
+    backlog: VecDeque<Arc<Event>>,
+    /// The number of the last event.
+    last: u64,
 }
 
-struct Member {
-    user: UserRef,
-    name: Name,
-}
-
-impl Member {
-    /// Puts a line into the member's queue, without waiting. If it is full, disconnects the member, and returns false.
-    fn show(&self, line: Line) -> bool {
-        match self.user.try_send(user::Message::Show(line)) {
+impl Newcomer {
+    /// Puts it into the member's queue, without waiting. If it is full, disconnects the member, and returns false.
+    fn show(&self, shown: Shown) -> bool {
+        match self.user.try_send(user::Message::Show(shown)) {
             Err(TrySendError::Full(_)) => {
                 // It is suspended in a write, and is unwound from there. This is `kill` without its wait.
                 self.user.send_exit(Exit::Killed);
@@ -52,32 +67,32 @@ impl Member {
 
 impl Room {
     pub fn new(name: Name, lobby: ActorId) -> Room {
-        Room { name, lobby, members: BTreeMap::new(), backlog: VecDeque::new() }
+        Room { name, lobby, members: BTreeMap::new(), backlog: VecDeque::new(), last: 0 }
     }
 
-    fn join(&mut self, user: UserRef, name: Name, ctx: &Context<Self>) {
-        self.tell(None, format!("* {name} joined"));
-        ctx.link(&user);
-        info!(room = %self.name, user = %name, "joined");
-        let id = user.id();
-        self.members.insert(id, Member { user, name });
+    fn join(&mut self, member: Newcomer, ctx: &Context<Self>) {
+        self.tell(What::Joined(member.name.clone()), None);
+        ctx.link(&member.user);
+        info!(room = %self.name, user = %member.name, "joined");
+        let id = member.user.id();
+        self.members.insert(id, member);
         let hello = format!("= you are in {} with: {}", self.name, list(&self.names()));
-        let before = self.backlog.iter().map(|line| format!("~ {line}"));
-        for line in [hello].into_iter().chain(before) {
-            if !self.members[&id].show(line.into()) {
+        let before = self.backlog.iter().cloned().map(Shown::Before);
+        for shown in [Shown::note(hello)].into_iter().chain(before) {
+            if !self.members[&id].show(shown) {
                 break; // the others hear of it when its exit arrives
             }
         }
     }
 
-    fn say(&mut self, user: ActorId, text: &str) -> Result<(), Complaint> {
+    fn say(&mut self, user: ActorId, text: String, key: String) -> Result<(), Complaint> {
         let member = self.members.get(&user).ok_or(Complaint::NoRoom)?;
-        let line = Line::from(format!("<{}> {text}", member.name));
-        self.backlog.push_back(line.clone());
+        let (name, but) = (member.name.clone(), (member.echo == Echo::Others).then_some(user));
+        let said = self.tell(What::Said { name, text, key }, but);
+        self.backlog.push_back(said);
         if self.backlog.len() > limits::BACKLOG {
             self.backlog.pop_front();
         }
-        self.tell(Some(user), line);
         Ok(())
     }
 
@@ -85,23 +100,34 @@ impl Room {
         if let Some(member) = self.members.remove(&user) {
             ctx.unlink(&member.user);
             info!(room = %self.name, user = %member.name, "left");
-            self.tell(None, format!("* {} left", member.name));
+            self.tell(What::Left(member.name), None);
         }
     }
 
-    /// Shows a line to all members but one. Whom this finds too slow is news too.
-    fn tell(&mut self, but: Option<ActorId>, line: impl Into<Line>) {
-        let mut news = VecDeque::from([(but, line.into())]);
-        while let Some((but, line)) = news.pop_front() {
+    /// Shows it to all members but one. Whom this finds too slow is news too.
+    fn tell(&mut self, what: What, but: Option<ActorId>) -> Arc<Event> {
+        let first = self.happened(what);
+        let mut news = VecDeque::from([(but, first.clone())]);
+        while let Some((but, event)) = news.pop_front() {
+            let mut slow = Vec::new();
             self.members.retain(|&id, member| {
-                let stays = Some(id) == but || member.show(line.clone());
+                let stays = Some(id) == but || member.show(Shown::Event(event.clone()));
                 if !stays {
-                    warn!(room = %self.name, user = %member.name, "reads too slowly");
-                    news.push_back((None, format!("* {} left, being too slow", member.name).into()));
+                    slow.push(member.name.clone());
                 }
                 stays
             });
+            for name in slow {
+                warn!(room = %self.name, user = %name, "reads too slowly");
+                news.push_back((None, self.happened(What::TooSlow(name))));
+            }
         }
+        first
+    }
+
+    fn happened(&mut self, what: What) -> Arc<Event> {
+        self.last += 1;
+        Arc::new(Event::new(self.last, what))
     }
 
     fn names(&self) -> Vec<Name> {
@@ -123,15 +149,16 @@ impl Actor for Room {
 
     fn receive(&mut self, message: Message, ctx: &mut Context<Self>) -> Result<(), Exit> {
         match message {
-            Message::Join { user, name, reply } => {
-                self.join(user, name, ctx);
+            Message::Join { member, reply } => {
+                self.join(member, ctx);
                 reply.send(Ok(ctx.me().clone()));
             }
-            Message::Say { user, text, reply } => reply.send(self.say(user, &text)),
+            Message::Say { user, text, key, reply } => reply.send(self.say(user, text, key)),
             Message::Rename { user, name } => {
                 if let Some(member) = self.members.get_mut(&user) {
                     let before = std::mem::replace(&mut member.name, name.clone());
-                    self.tell(Some(user), format!("* {before} is {name} now"));
+                    let but = (member.echo == Echo::Others).then_some(user);
+                    self.tell(What::Renamed { before, name }, but);
                 }
             }
             Message::Who(reply) => reply.send(self.names()),

@@ -7,8 +7,8 @@ use greenlet_actor::AskError;
 
 use crate::lobby::{self, LobbyRef};
 use crate::protocol::{Command, Complaint, HELP, Name, list};
-use crate::room::{self, RoomRef};
-use crate::user::{self, UserRef};
+use crate::room::{self, Echo, RoomRef};
+use crate::user::{self, Shown, UserRef};
 
 /// How long to wait for lobby and rooms. They wait for nobody, so an answer comes; and if one of them ends, that is known
 /// at once.
@@ -20,25 +20,16 @@ const ATTEMPTS: usize = 3;
 pub struct Session {
     user: UserRef,
     lobby: LobbyRef,
+    echo: Echo,
     room: Option<(Name, RoomRef)>,
 }
 
 impl Session {
-    /// Registers the user and greets. `None` if there is no place.
-    pub fn open(user: UserRef, lobby: LobbyRef) -> Option<Session> {
+    /// Registers the user, under the name of a guest.
+    pub fn open(user: UserRef, lobby: LobbyRef, echo: Echo) -> Result<(Session, Name), Complaint> {
         let question = |reply| lobby::Message::Register { user: user.clone(), reply };
-        let registered = lobby.ask(question, ANSWER).unwrap_or(Err(Complaint::Unavailable));
-        let session = Session { user, lobby, room: None };
-        match registered {
-            Ok(name) => {
-                session.show(format!("= welcome, {name}: /name NAME, then /join ROOM; /help tells more"));
-                Some(session)
-            }
-            Err(complaint) => {
-                session.show(format!("! {complaint}"));
-                None
-            }
-        }
+        let name = lobby.ask(question, ANSWER).unwrap_or(Err(Complaint::Unavailable))?;
+        Ok((Session { user, lobby, echo, room: None }, name))
     }
 
     /// Does what a line says, and answers. Breaks when the user is done.
@@ -63,22 +54,25 @@ impl Session {
     /// Waits while the user's queue is full, so a client that does not read the answers is not read from either.
     pub fn show(&self, line: String) {
         // If the user has ended, so does the session: whoever reads for it is killed.
-        let _ = self.user.send(user::Message::Show(line.into()));
+        let _ = self.user.send(user::Message::Show(Shown::note(line)));
     }
 
     fn execute(&mut self, command: Command<'_>) -> Result<Answer, Complaint> {
         match command {
-            Command::Say(text) => self.say(text.to_owned()),
-            Command::Name(name) => self.rename(name),
-            Command::Join(room) => self.join(room),
+            Command::Say(text) => self.say(text.to_owned(), String::new()).map(|()| Answer::ByRoom),
+            Command::Name(name) => {
+                self.rename(name.clone())?;
+                Ok(Answer::Is(format!("you are {name} now")))
+            }
+            Command::Join(room) => self.join(room).map(|()| Answer::ByRoom),
             Command::Leave => {
                 let room = self.leave().ok_or(Complaint::NoRoom)?;
                 Ok(Answer::Is(format!("you left {room}")))
             }
             Command::Who => {
-                let (name, room) = self.room.as_ref().ok_or(Complaint::NoRoom)?;
-                let names = room.ask(room::Message::Who, ANSWER).map_err(|_| Complaint::NoRoom)?;
-                Ok(Answer::Is(format!("in {name}: {}", list(&names))))
+                let names = list(&self.who()?);
+                let (room, _) = self.room.as_ref().ok_or(Complaint::NoRoom)?;
+                Ok(Answer::Is(format!("in {room}: {names}")))
             }
             Command::Rooms => {
                 let mut rooms = self.ask_lobby(lobby::Message::Rooms)?;
@@ -90,33 +84,43 @@ impl Session {
         }
     }
 
-    /// Asks instead of sending, so that somebody who types fast waits for the room and does not fill its mailbox.
-    fn say(&self, text: String) -> Result<Answer, Complaint> {
+    /// Who is in the room.
+    pub fn who(&self) -> Result<Vec<Name>, Complaint> {
         let (_, room) = self.room.as_ref().ok_or(Complaint::NoRoom)?;
-        let question = |reply| room::Message::Say { user: self.user.id(), text, reply };
-        room.ask(question, ANSWER).unwrap_or(Err(Complaint::NoRoom))?;
-        Ok(Answer::ByRoom)
+        room.ask(room::Message::Who, ANSWER).map_err(|_| Complaint::NoRoom)
     }
 
-    fn rename(&self, name: Name) -> Result<Answer, Complaint> {
+    /// Asks instead of sending, so that somebody who types fast waits for the room and does not fill its mailbox.
+    pub fn say(&self, text: String, key: String) -> Result<(), Complaint> {
+        let (_, room) = self.room.as_ref().ok_or(Complaint::NoRoom)?;
+        let question = |reply| room::Message::Say { user: self.user.id(), text, key, reply };
+        room.ask(question, ANSWER).unwrap_or(Err(Complaint::NoRoom))
+    }
+
+    /// No other room has this, nor will.
+    pub fn room_id(&self) -> Option<String> {
+        self.room.as_ref().map(|(_, room)| room.id().to_string())
+    }
+
+    pub fn rename(&self, name: Name) -> Result<(), Complaint> {
         let user = self.user.id();
         self.ask_lobby(|reply| lobby::Message::Rename { user, name: name.clone(), reply })??;
         if let Some((_, room)) = &self.room {
             // If the room is gone, there is nobody to tell.
-            let _ = room.send(room::Message::Rename { user, name: name.clone() });
+            let _ = room.send(room::Message::Rename { user, name });
         }
-        Ok(Answer::Is(format!("you are {name} now")))
+        Ok(())
     }
 
-    fn join(&mut self, name: Name) -> Result<Answer, Complaint> {
+    pub fn join(&mut self, name: Name) -> Result<(), Complaint> {
         self.leave();
         for _ in 0..ATTEMPTS {
-            let user = self.user.id();
-            let question = |reply| lobby::Message::Enter { user, room: name.clone(), reply };
+            let (user, echo) = (self.user.id(), self.echo);
+            let question = |reply| lobby::Message::Enter { user, room: name.clone(), echo, reply };
             match self.lobby.ask(question, ANSWER) {
                 Ok(entered) => {
                     self.room = Some((name, entered?));
-                    return Ok(Answer::ByRoom);
+                    return Ok(());
                 }
                 Err(AskError::NoReply) => {} // it ended before it came to us
                 Err(_) => break,

@@ -1,5 +1,6 @@
 //! The transport for `nc`: a TCP connection with a line for a line.
 
+use std::fmt::Write as _;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -13,8 +14,9 @@ use tracing::info;
 use crate::limits;
 use crate::lines::Lines;
 use crate::lobby::LobbyRef;
+use crate::room::Echo;
 use crate::session::Session;
-use crate::user::{Message, Transport, User, UserRef};
+use crate::user::{Message, Shown, Transport, User, UserRef};
 
 /// Serves one connection, from the greeting to the close. Three greenlets take part: the user's, which writes; one that
 /// reads; and this one, which waits for the end of both. `Rc` is enough, they are all of one thread.
@@ -59,7 +61,16 @@ pub fn serve(stream: TcpStream, peer: SocketAddr, lobby: LobbyRef, idle: Option<
 
 /// Reads lines until the client or the session has enough.
 fn read(stream: &TcpStream, user: UserRef, lobby: LobbyRef) {
-    let Some(mut session) = Session::open(user.clone(), lobby) else { return };
+    let mut session = match Session::open(user.clone(), lobby, Echo::Others) {
+        Ok((session, name)) => {
+            session.show(format!("= welcome, {name}: /name NAME, then /join ROOM; /help tells more"));
+            session
+        }
+        Err(complaint) => {
+            let _ = user.send(Message::Show(Shown::note(format!("! {complaint}"))));
+            return;
+        }
+    };
     let mut lines = Lines::new(BufReader::new(Fair(stream)));
     let failed = loop {
         match lines.next() {
@@ -97,10 +108,10 @@ struct Writer {
 }
 
 impl Transport for Writer {
-    fn show(&mut self, line: &str) -> io::Result<()> {
+    fn show(&mut self, shown: &Shown) -> io::Result<()> {
         self.line.clear();
-        self.line.push_str(line);
-        self.line.push('\n');
+        // A `String` takes everything.
+        let _ = writeln!(self.line, "{shown}");
         (&*self.stream).write_all(self.line.as_bytes())
     }
 }

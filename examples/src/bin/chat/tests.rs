@@ -10,9 +10,9 @@ use greenlet_core::{Queue, run};
 use crate::limits;
 use crate::lobby::{Lobby, LobbyRef, Message};
 use crate::protocol::{Complaint, Name};
-use crate::room::{self, Room, RoomRef};
+use crate::room::{self, Echo, Newcomer, Room, RoomRef};
 use crate::session::Session;
-use crate::user::{Transport, User, UserRef};
+use crate::user::{self, Transport, User, UserRef};
 
 /// A safety net only: nothing here takes long.
 const LONG: Duration = Duration::from_secs(10);
@@ -27,8 +27,8 @@ struct Client {
 struct Shown(Arc<Queue<String>>);
 
 impl Transport for Shown {
-    fn show(&mut self, line: &str) -> io::Result<()> {
-        self.0.put(line.to_owned()).map_err(io::Error::other)
+    fn show(&mut self, shown: &user::Shown) -> io::Result<()> {
+        self.0.put(shown.to_string()).map_err(io::Error::other)
     }
 }
 
@@ -37,9 +37,9 @@ impl Client {
         let shown = Arc::new(Queue::unbounded());
         let user =
             ActorBuilder::new().capacity(limits::OUTGOING).spawn(User::new(Shown(shown.clone()), lobby.id()));
-        let session = Session::open(user.clone(), lobby.clone()).unwrap();
+        let (session, guest) = Session::open(user.clone(), lobby.clone(), Echo::Others).unwrap();
         let mut client = Client { user, session, shown };
-        assert!(client.next().starts_with("= welcome, guest-"));
+        assert!(guest.to_string().starts_with("guest-"));
         assert_eq!(client.line(&format!("/name {name}")), format!("= you are {name} now"));
         client
     }
@@ -57,7 +57,7 @@ impl Client {
 
 fn enter(lobby: &LobbyRef, client: &Client, room: &str) -> Result<RoomRef, Complaint> {
     let (user, room) = (client.user.id(), Name::new(room).unwrap());
-    lobby.ask(|reply| Message::Enter { user, room, reply }, LONG).unwrap()
+    lobby.ask(|reply| Message::Enter { user, room, echo: Echo::Others, reply }, LONG).unwrap()
 }
 
 #[test]
@@ -136,7 +136,15 @@ fn a_user_that_ends_while_it_joins_leaves_no_room_behind() {
         let room = Room::new(Name::new("rust").unwrap(), lobby.id()).spawn();
         alice.user.kill();
         let (user, name) = (alice.user.clone(), Name::new("alice").unwrap());
-        let joined = room.ask(|reply| room::Message::Join { user, name, reply }, LONG).unwrap();
+        let joined = room
+            .ask(
+                |reply| {
+                    let member = Newcomer { user, name, echo: Echo::Others };
+                    room::Message::Join { member, reply }
+                },
+                LONG,
+            )
+            .unwrap();
         assert!(joined.is_ok());
         assert!(matches!(room.join_timeout(LONG), Some(Exit::Normal)));
     });

@@ -248,7 +248,8 @@ impl Acceptor {
         let mut bytes = Vec::with_capacity(256);
         write_response(&mut bytes, &response).map_err(|error| AcceptError::Io(io::Error::other(error)))?;
         head::send(&stream, &bytes, until).map_err(|error| self.refuse_head(error))?;
-        let socket = self.upgraded(Box::new(stream), &response, leftover).map_err(AcceptError::Io)?;
+        let socket =
+            self.upgraded(Box::new(stream), response.headers(), leftover).map_err(AcceptError::Io)?;
         Ok((socket, request))
     }
 
@@ -282,18 +283,18 @@ impl Acceptor {
         Ok(response)
     }
 
-    /// The websocket on a connection whose client was sent `response`, which is from [`respond`](Acceptor::respond). `leftover` is what was received
-    /// behind the request.
+    /// The websocket on a connection whose client was sent these `headers`, which are from [`respond`](Acceptor::respond). `leftover` is what was
+    /// received behind the request.
     ///
     /// # Errors
-    /// What the stream says to a write timeout.
+    /// What the stream says to a change of its timeouts.
     pub fn upgraded(
         &self,
         stream: Box<dyn Stream>,
-        response: &Response<()>,
+        headers: &HeaderMap,
         leftover: Vec<u8>,
     ) -> io::Result<WebSocket> {
-        let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
+        let chosen = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
         let socket = WebSocket::from_stream(stream, Role::Server, &self.settings, leftover)?;
         Ok(socket.with_subprotocol(chosen))
     }
