@@ -320,6 +320,21 @@ macro_rules! connected_stream {
                 crate::copy::send_file(&self.connection, file.as_fd(), offset, count)
             }
 
+            /// Sends what arrives on another connection until that one's end, without copying it through this program (`splice`).
+            /// Returns how many bytes that was. For both directions, with any kind of stream, there is
+            /// [`copy_bidirectional`](crate::copy_bidirectional).
+            ///
+            /// Suspends while there is nothing to receive and while there is no room; timeouts of both streams count. The end is
+            /// not passed on: [shut down](Self::shutdown) writing for that. A kill or timeout unwinds from here, and up to 64 KiB
+            /// that were received and not yet sent are lost.
+            ///
+            /// # Errors
+            /// As a [read](Self#reading-and-writing) of the one and a write of the other.
+            #[cfg(target_os = "linux")]
+            pub fn splice_from<S: crate::split::Split>(&self, from: &S) -> io::Result<u64> {
+                crate::copy::splice(from.connection(), &self.connection)
+            }
+
             // --- settings ----------------------------------------------------------------------------------------
 
             /// The address of the other end.

@@ -44,6 +44,37 @@ pub(crate) fn send_file(
     Ok(at - offset)
 }
 
+/// What a pipe holds, unless its size was changed.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 64 * 1024;
+
+/// See `TcpStream::splice_from`.
+#[cfg(target_os = "linux")]
+pub(crate) fn splice(from: &Connection, to: &Connection) -> io::Result<u64> {
+    use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+    // The system moves pages between a socket and a pipe only.
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    let mut copied = 0;
+    loop {
+        // The pipe is empty: "would block" is said of the socket.
+        let mut left = from.receive(None, |socket| Ok(splice(socket, None, &writer, None, PIPE, flags)?))?;
+        if left == 0 {
+            return Ok(copied);
+        }
+        while left > 0 {
+            match to.transmit(None, |socket| Ok(splice(&reader, None, socket, None, left, flags)?))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                n => {
+                    left -= n;
+                    copied += n as u64;
+                }
+            }
+        }
+    }
+}
+
 /// How much is read at once.
 const BUFFER: usize = 16 * 1024;
 

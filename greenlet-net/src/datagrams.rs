@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use greenlet_core::io::{Direction, Source};
+use greenlet_core::io::{Direction, Source, take_part};
 use greenlet_core::{Instant, sleep};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketAddrAny};
@@ -120,6 +120,7 @@ impl Datagrams {
     /// As `send_to`, where the system does not tell when a receiver that is full has room: between Unix sockets that are not
     /// connected. So it is tried again and again, with pauses.
     pub(crate) fn send_to_and_again(&self, buffer: &[u8], to: &SockAddr) -> io::Result<usize> {
+        take_part();
         let limit = self.write_timeout.get();
         let start = Instant::now();
         let mut pause = Duration::from_micros(500);

@@ -7,6 +7,7 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use greenlet_core::io::take_part;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -131,6 +132,7 @@ fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     if buffer.is_empty() {
         return Ok(0);
     }
+    take_part();
     loop {
         match try_read(fd, buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_read(fd, None)?,
@@ -144,6 +146,7 @@ fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     if buffer.is_empty() {
         return Ok(0);
     }
+    take_part();
     loop {
         match try_write(fd, buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_write(fd, None)?,

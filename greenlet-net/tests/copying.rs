@@ -78,6 +78,54 @@ fn sending_a_file_ends_with_a_kill_a_timeout_a_close_and_a_peer_that_goes() {
     });
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_is_spliced_into_another_to_its_end() {
+    run(|| {
+        let (mut sender, from) = pair();
+        let (to, mut receiver) = UnixStream::pair().unwrap();
+        let all = content(3_000_000);
+        let sent = all.clone();
+        let sending = spawn(move || sender.write_all(&sent).unwrap()); // dropped then: the end
+        let splicing = spawn(move || {
+            let n = to.splice_from(&from).unwrap();
+            (&to).write_all(b"bye").unwrap(); // it is still open
+            n
+        });
+        let mut received = Vec::new();
+        receiver.read_to_end(&mut received).unwrap();
+        sending.get().unwrap();
+        assert_eq!(splicing.get().unwrap(), 3_000_000);
+        assert!(received[..3_000_000] == all && &received[3_000_000..] == b"bye");
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn splicing_ends_with_a_kill_a_close_and_a_receiver_that_goes() {
+    run(|| {
+        let (mut sender, from) = pair();
+        let (to, receiver) = UnixStream::pair().unwrap();
+        let (a, b) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        let killed = spawn(move || b.splice_from(&a).unwrap());
+        yield_now();
+        killed.kill();
+        assert!(killed.exited());
+        // Nothing was lost, as nothing was in between.
+        sender.write_all(b"x").unwrap();
+        let (a, b) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        let closed = spawn(move || kind(b.splice_from(&a)));
+        (&receiver).read_exact(&mut [0]).unwrap();
+        from.close();
+        assert_eq!(closed.get().unwrap(), ErrorKind::NotConnected);
+
+        let (mut sender, from) = pair();
+        drop(receiver);
+        sender.write_all(b"x").unwrap();
+        assert_eq!(kind(to.splice_from(&from)), ErrorKind::BrokenPipe);
+    });
+}
+
 /// `client <-> front, back <-> server`, and a greenlet that joins the two in the middle.
 struct Middle {
     client: TcpStream,

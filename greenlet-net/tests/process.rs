@@ -115,3 +115,45 @@ fn a_look_up_has_a_limit_and_can_be_killed_and_numbers_need_none() {
         TcpStream::connect(("localhost", port)).unwrap();
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn whatever_needs_descriptors_says_when_there_are_none_and_works_afterwards() {
+    if !in_own_process(
+        "whatever_needs_descriptors_says_when_there_are_none_and_works_afterwards",
+        "ulimit -n 64 &&",
+    ) {
+        return;
+    }
+    use greenlet_net::{UdpSocket, UnixDatagram, UnixStream, pipe, process, select, wait_read};
+
+    run(|| {
+        let (one, other) = UnixStream::pair().unwrap();
+        let emfile = |error: std::io::Error| assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+        let child = || process::Command::new("true").status();
+        assert!(child().unwrap().success());
+        let mut ballast = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            ballast.push(file);
+        }
+        for _ in 0..3 {
+            emfile(UnixStream::pair().unwrap_err());
+            emfile(UnixDatagram::unbound().unwrap_err());
+            emfile(pipe().unwrap_err());
+            emfile(select(&[&one], &[], &[], None).unwrap_err());
+            emfile(wait_read(&one, None).unwrap_err());
+            emfile(child().unwrap_err());
+            assert!(UdpSocket::bind("127.0.0.1:0").is_err());
+        }
+        // Room for some of what a child process needs, and then for all of it.
+        for _ in 0..20 {
+            ballast.pop();
+            if child().is_ok() {
+                break;
+            }
+        }
+        assert!(child().unwrap().success());
+        (&other).write_all(b"x").unwrap();
+        wait_read(&one, None).unwrap();
+    });
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use greenlet_core::io::{Direction, Source};
+use greenlet_core::io::{Direction, Source, take_part};
 use rustix::event::PollFlags;
 
 use super::{Asked, look, wait_for_any};
@@ -15,7 +15,7 @@ use super::{Asked, look, wait_for_any};
 /// the same descriptor or use it through a socket of this crate. Several greenlets may wait for it at once; all of them are woken.
 ///
 /// Suspends the greenlet, on a thread without greenlets it blocks. A kill or timeout unwinds it from here. If it is ready, this returns without
-/// suspending. While it waits the descriptor is borrowed, so it is not closed meanwhile; what is behind it can be shut down by others, and
+/// suspending, but every 32 calls to let others run. While it waits the descriptor is borrowed, so it is not closed meanwhile; what is behind it can be shut down by others, and
 /// [`TcpStream::close`](crate::TcpStream::close) does, which ends the wait.
 ///
 /// # Errors
@@ -60,6 +60,7 @@ pub struct Readiness {
 /// # Errors
 /// As there.
 pub fn wait_readwrite(fd: impl AsFd, timeout: Option<Duration>) -> io::Result<Readiness> {
+    take_part();
     let mut asked = [Asked::new(fd.as_fd(), PollFlags::IN | PollFlags::OUT)];
     if wait_for_any(&mut asked, timeout)? == 0 {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "timed out"));
@@ -77,6 +78,7 @@ fn wait_one(
     wanted: PollFlags,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
+    take_part();
     let mut asked = [Asked::new(fd.as_fd(), wanted)];
     if look(&mut asked)? > 0 {
         return Ok(());
