@@ -556,9 +556,7 @@ macro_rules! connected_stream {
         impl TryFrom<$Stream> for $Std {
             type Error = io::Error;
 
-            /// [`into_std`](
-            #[doc = stringify!($Stream)]
-            /// ::into_std).
+            /// `into_std`.
             fn try_from(stream: $Stream) -> io::Result<$Std> {
                 stream.into_std()
             }
