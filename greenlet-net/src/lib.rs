@@ -126,5 +126,7 @@ pub use stream::Stream;
 pub use target::{Target, ToAddresses};
 pub use tcp::{ListenOptions, TcpListener, TcpStream};
 pub use udp::{UdpOptions, UdpSocket};
+#[cfg(target_os = "linux")]
+pub use unix::ReceivedFds;
 pub use unix::{PeerCredentials, UnixDatagram, UnixListenOptions, UnixListener, UnixStream};
 pub use within::Within;

@@ -444,3 +444,45 @@ fn a_peer_with_the_longest_name_is_accepted_and_heard() {
         }
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn descriptors_go_from_one_end_to_the_other() {
+    use std::os::fd::AsFd;
+
+    run(|| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let receiver = spawn(move || (theirs.recv_with_fds(&mut [0; 16]).unwrap(), theirs));
+        yield_now();
+        assert!(!receiver.ready());
+        let (mut reader, writer) = greenlet_net::pipe().unwrap();
+        let fds = [writer.as_fd(), reader.as_fd()];
+        assert_eq!(ours.send_with_fds(b"two", &fds).unwrap(), 3);
+        let (mut received, mut theirs) = receiver.into_value().unwrap();
+        assert_eq!((received.length, received.fds.len(), received.fds_lost), (3, 2, false));
+        drop(writer);
+        let mut writer = greenlet_net::PipeWriter::from_fd(received.fds.remove(0)).unwrap();
+        writer.write_all(b"through").unwrap();
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+
+        // As many as go at once, none, and too many.
+        let many = vec![reader.as_fd(); 253];
+        ours.send_with_fds(b"x", &many).unwrap();
+        assert_eq!(theirs.recv_with_fds(&mut [0; 16]).unwrap().fds.len(), 253);
+        ours.send_with_fds(b"x", &[]).unwrap();
+        assert!(theirs.recv_with_fds(&mut [0; 16]).unwrap().fds.is_empty());
+        assert_eq!(kind(ours.send_with_fds(b"x", &vec![reader.as_fd(); 254])), ErrorKind::InvalidInput);
+        assert_eq!(kind(ours.send_with_fds(b"", &[reader.as_fd()])), ErrorKind::InvalidInput);
+        // Who just reads gets the bytes, and the descriptors are closed.
+        let (mut end, writer) = greenlet_net::pipe().unwrap();
+        ours.send_with_fds(b"lost", &[writer.as_fd()]).unwrap();
+        drop(writer);
+        assert_eq!(theirs.read(&mut [0; 16]).unwrap(), 4);
+        assert_eq!(end.read(&mut [0; 16]).unwrap(), 0);
+        drop(ours);
+        assert_eq!(theirs.recv_with_fds(&mut [0; 16]).unwrap().length, 0);
+    });
+}

@@ -2,6 +2,8 @@
 
 mod credentials;
 mod datagram;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod listener;
 mod options;
 mod stream;
@@ -14,6 +16,8 @@ use socket2::SockAddr;
 
 pub use credentials::PeerCredentials;
 pub use datagram::UnixDatagram;
+#[cfg(target_os = "linux")]
+pub use descriptors::ReceivedFds;
 pub use listener::UnixListener;
 pub(crate) use options::SocketFile;
 pub use options::UnixListenOptions;

@@ -46,7 +46,7 @@ use crate::timeout::refuse_zero;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct UnixStream {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
 }
 
 connected_stream!(UnixStream, std: std::os::unix::net::UnixStream, address: SocketAddr);
