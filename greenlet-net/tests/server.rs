@@ -370,6 +370,25 @@ fn a_handler_of_tcp_is_not_given_a_unix_socket() {
 }
 
 #[test]
+fn a_kill_while_the_name_is_looked_up_closes_the_server() {
+    run(|| {
+        let server = Rc::new(StreamServer::new("localhost:0", greet));
+        let starts = spawn({
+            let server = server.clone();
+            move || server.start()
+        });
+        yield_now(); // it asks
+        starts.kill_with(Kill::default());
+        if starts.exited() {
+            assert!(server.closed());
+            assert_eq!(kind(server.start()), ErrorKind::NotConnected);
+        } else {
+            assert_answers(&server); // the answer was there already
+        }
+    });
+}
+
+#[test]
 fn a_backlog_is_for_addresses_and_not_for_ready_listeners() {
     run(|| {
         let server = StreamServer::new(ANY, greet).backlog(4);

@@ -23,15 +23,15 @@
 //! When one side says that it will send no more, the other is told so, and may still answer. Ctrl-C lets nobody in any more and ends when all connections
 //! have, after ten seconds at the latest; a second Ctrl-C ends at once.
 
-use std::io::{self, IsTerminal, copy};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use greenlet_core::signal::{self, SIGINT, SIGTERM};
-use greenlet_core::{scope, with_timeout};
-use greenlet_net::TcpStream;
+use greenlet_core::with_timeout;
 use greenlet_net::server::StreamServer;
+use greenlet_net::{TcpStream, copy_bidirectional};
 use tracing::info;
 
 const USAGE: &str = "usage: portforwarder LISTEN DESTINATION    each is HOST:PORT; LISTEN may be :PORT";
@@ -75,26 +75,7 @@ fn forward(client: &TcpStream, peer: SocketAddr, destination: &str) -> io::Resul
     let server = with_timeout(Duration::from_secs(10), || TcpStream::connect(destination))
         .map_err(|late| io::Error::new(io::ErrorKind::TimedOut, late))??;
     info!(%peer, "connected");
-    let (there, back) = scope(|s| {
-        let there = s.spawn(|| pass(client, &server));
-        let back = pass(&server, client);
-        (there.into_value(), back)
-    });
-    let there = there.map_err(io::Error::other)?;
-    info!(%peer, there = there?, back = back?, "done");
+    let (there, back) = copy_bidirectional(client, &server)?; // an end of one side is passed on to the other
+    info!(%peer, there, back, "done");
     Ok(())
-}
-
-/// One direction, until its end, which is passed on. A failure ends the other direction too.
-fn pass(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<u64> {
-    let passed = copy(&mut from, &mut to);
-    match passed {
-        // It fails if that one has gone already, and then the other direction hears of it.
-        Ok(_) => drop(to.shutdown(Shutdown::Write)),
-        Err(_) => {
-            from.close();
-            to.close();
-        }
-    }
-    passed
 }

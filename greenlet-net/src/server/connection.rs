@@ -4,31 +4,35 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::os::unix::net::SocketAddr as UnixAddress;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::acceptor::{self, Arrival, Arrivals, BoxError};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, ListenSettings};
 use super::life::Door;
 use super::settings::Place;
-use crate::{Address, ListenOptions, Stream, TcpListener, TcpStream};
+use crate::{Address, Stream, TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// A socket that a [`StreamServer`](super::StreamServer) accepts from.
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 /// A connection that was accepted, before the handler's type of it is made.
 #[derive(Debug)]
 pub enum Connection {
     Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream, UnixAddress),
 }
 
 /// What a handler can serve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kinds {
     Tcp,
+    Unix,
     /// Connections of any kind.
     Any,
     Datagrams,
@@ -39,7 +43,7 @@ impl Listener {
     pub(super) fn listen(
         endpoint: Endpoint,
         kinds: Kinds,
-        options: &ListenOptions,
+        options: &ListenSettings,
         hubs: usize,
     ) -> io::Result<Vec<Listener>> {
         endpoint.check(kinds)?;
@@ -47,7 +51,7 @@ impl Listener {
         let mut all = vec![first];
         while all.len() < hubs {
             let next = match &again {
-                Some(again) => Listener::Tcp(again.listen(options)?),
+                Some(again) => Listener::Tcp(again.listen(&options.tcp)?),
                 None => all[0].duplicate()?,
             };
             all.push(next);
@@ -59,6 +63,7 @@ impl Listener {
     fn duplicate(&self) -> io::Result<Listener> {
         match self {
             Listener::Tcp(listener) => listener.duplicate().map(Listener::Tcp),
+            Listener::Unix(listener) => listener.duplicate().map(Listener::Unix),
         }
     }
 }
@@ -67,6 +72,7 @@ impl Listener {
     pub(super) fn local_address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::Ip),
+            Listener::Unix(listener) => listener.local_addr().map(Address::Unix),
         }
     }
 }
@@ -86,6 +92,9 @@ impl Arrivals for Connections {
             Listener::Tcp(listener) => {
                 listener.accept_if(admit)?.map(|(stream, peer, place)| (Connection::Tcp(stream, peer), place))
             }
+            Listener::Unix(listener) => listener
+                .accept_if(admit)?
+                .map(|(stream, peer, place)| (Connection::Unix(stream, peer), place)),
         };
         if let Some((connection, _)) = &accepted {
             let stream = connection.stream();
@@ -98,6 +107,7 @@ impl Arrivals for Connections {
     fn is_closed(&self) -> bool {
         match &self.listener {
             Listener::Tcp(listener) => listener.is_closed(),
+            Listener::Unix(listener) => listener.is_closed(),
         }
     }
 }
@@ -106,6 +116,7 @@ impl Door for Connections {
     fn shut(&self) {
         match &self.listener {
             Listener::Tcp(listener) => listener.close(),
+            Listener::Unix(listener) => listener.close(),
         }
     }
 }
@@ -114,6 +125,7 @@ impl Connection {
     fn stream(&self) -> &dyn Stream {
         match self {
             Connection::Tcp(stream, _) => stream,
+            Connection::Unix(stream, _) => stream,
         }
     }
 }
@@ -122,12 +134,14 @@ impl Arrival for Connection {
     fn peer(&self) -> Address {
         match self {
             Connection::Tcp(_, peer) => Address::Ip(*peer),
+            Connection::Unix(_, peer) => Address::Unix(peer.clone()),
         }
     }
 
     fn ip(&self) -> Option<IpAddr> {
         match self {
             Connection::Tcp(_, peer) => Some(peer.ip().to_canonical()),
+            Connection::Unix(..) => None,
         }
     }
 
@@ -136,12 +150,17 @@ impl Arrival for Connection {
     fn closer(&self) -> Closer {
         match self {
             Connection::Tcp(stream, _) => Closer::Tcp(stream.share()),
+            Connection::Unix(stream, _) => Closer::Unix(stream.share()),
         }
     }
 
     fn ender(&self) -> Box<dyn FnOnce() + Send> {
         match self {
             Connection::Tcp(stream, _) => {
+                let stream = stream.share();
+                Box::new(move || stream.close())
+            }
+            Connection::Unix(stream, _) => {
                 let stream = stream.share();
                 Box::new(move || stream.close())
             }
@@ -152,6 +171,7 @@ impl Arrival for Connection {
 /// Ends the connection when it is dropped, whoever holds it still.
 pub(super) enum Closer {
     Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
 impl Drop for Closer {
@@ -159,7 +179,8 @@ impl Drop for Closer {
         match self {
             // The last handle closes it anyway.
             Closer::Tcp(stream) if stream.is_shared() => stream.close(),
-            Closer::Tcp(_) => {}
+            Closer::Unix(stream) if stream.is_shared() => stream.close(),
+            Closer::Tcp(_) | Closer::Unix(_) => {}
         }
     }
 }
@@ -169,6 +190,7 @@ impl Drop for Closer {
 /// | stream | peer | |
 /// |---|---|---|
 /// | [`TcpStream`] | [`SocketAddr`] | TCP |
+/// | [`UnixStream`] | [`std::os::unix::net::SocketAddr`] | Unix sockets |
 /// | `Arc<dyn Stream>` | [`Address`] | whatever it is told to listen on |
 pub trait Accepted: sealed::Kind {}
 
@@ -206,6 +228,26 @@ impl Kind for TcpStream {
     fn take(connection: Connection) -> Option<(TcpStream, SocketAddr)> {
         match connection {
             Connection::Tcp(stream, peer) => Some((stream, peer)),
+            Connection::Unix(..) => None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn timeouts(&self) -> io::Result<(Option<Duration>, Option<Duration>)> {
+        Ok((self.read_timeout()?, self.write_timeout()?))
+    }
+}
+
+impl Accepted for UnixStream {}
+
+impl Kind for UnixStream {
+    type Peer = UnixAddress;
+    const KINDS: Kinds = Kinds::Unix;
+
+    fn take(connection: Connection) -> Option<(UnixStream, UnixAddress)> {
+        match connection {
+            Connection::Unix(stream, peer) => Some((stream, peer)),
+            Connection::Tcp(..) => None,
         }
     }
 
@@ -224,6 +266,7 @@ impl Kind for Arc<dyn Stream> {
     fn take(connection: Connection) -> Option<(Arc<dyn Stream>, Address)> {
         match connection {
             Connection::Tcp(stream, peer) => Some((Arc::new(stream), peer.into())),
+            Connection::Unix(stream, peer) => Some((Arc::new(stream), peer.into())),
         }
     }
 

@@ -21,6 +21,7 @@ use super::endpoint::{Endpoint, Endpoints, IntoEndpoints};
 use super::engine::{Engine, Sockets};
 use super::life::Handle;
 use super::settings::Settings;
+use crate::UdpOptions;
 
 /// gevent's.
 const MAX_SIZE: usize = 8192;
@@ -67,7 +68,7 @@ fn take<R: Outcome + 'static>(handler: impl Fn(Datagram) -> R) -> impl Fn(Datagr
 }
 
 impl DatagramServer {
-    /// A server that will receive there ([`IntoEndpoints`], and a `UdpSocket` of std's that is bound already) and call the handler in greenlets of this
+    /// A server that will receive there ([`IntoEndpoints`], and a [`UdpSocket`](crate::UdpSocket) that is bound already, ours or std's) and call the handler in greenlets of this
     /// thread's hub.
     #[track_caller]
     pub fn new<R: Outcome + 'static>(
@@ -243,11 +244,13 @@ fn no_address(peer: SocketAddr) -> io::Error {
 
 /// A socket for each of so many hubs.
 fn open(endpoint: Endpoint, hubs: usize) -> io::Result<Vec<Arc<Socket>>> {
-    let (first, again) = endpoint.open_udp(hubs > 1)?;
-    let mut all = vec![Socket::new(first)?];
+    // Not SO_REUSEADDR, with which two may take each other's datagrams.
+    let options = UdpOptions::new().reuse_port(hubs > 1);
+    let (first, again) = endpoint.open_udp(&options)?;
+    let mut all = vec![Socket::new(first.into_std()?)?];
     while all.len() < hubs {
         let next = match &again {
-            Some(again) => Socket::new(again.open_udp()?)?,
+            Some(again) => Socket::new(again.open_udp(&options)?.into_std()?)?,
             None => all[0].duplicate()?,
         };
         all.push(next);

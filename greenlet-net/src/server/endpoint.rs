@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::unix::net::SocketAddr as UnixAddress;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 use super::connection::{Kinds, Listener};
-use crate::attempts::{Task, first_success};
-use crate::{ListenOptions, TcpListener};
+use crate::{Address, ListenOptions, TcpListener, UdpOptions, UdpSocket, UnixListenOptions, UnixListener};
 
 /// Where a server listens: made from whatever implements [`IntoEndpoints`].
 #[derive(Debug)]
@@ -22,8 +20,9 @@ pub(super) enum Endpoint {
     Name(String),
     /// Every address of this machine, IPv6 and IPv4.
     Port(u16),
-    Path(PathBuf),
+    Unix(UnixAddress),
     Tcp(TcpListener),
+    UnixListener(UnixListener),
     Udp(UdpSocket),
 }
 
@@ -36,8 +35,9 @@ pub(super) enum Endpoint {
 /// | `"localhost:80"` | the first address of that name that can be had |
 /// | `":80"`, `"*:80"` | every IPv4 address of the machine |
 /// | `80`, `"80"` | every address, IPv6 and IPv4 (only IPv4 where there is no IPv6) |
-/// | `"unix:/run/app.sock"`, [`Path`] | a Unix socket |
-/// | a [`TcpListener`](crate::TcpListener), or std's | a socket that listens already |
+/// | `"unix:/run/app.sock"`, [`Path`] | a Unix socket; its file is removed when the server closes, and one that nobody listens on any more is replaced |
+/// | `"unix:@name"`, std's Unix [`SocketAddr`](std::os::unix::net::SocketAddr) | a Unix socket without a file (Linux), or whatever address that is |
+/// | a [`TcpListener`](crate::TcpListener), a [`UnixListener`](crate::UnixListener), or std's | a socket that listens already |
 /// | a `Vec`, an array or a slice of these | all of them |
 ///
 /// Port 0 lets the system choose one; [`Handle::local_addr`](super::Handle::local_addr) tells which. Sockets that a service manager hands over
@@ -56,10 +56,7 @@ fn one(endpoint: Endpoint) -> io::Result<Endpoints> {
 
 fn parse(text: &str) -> io::Result<Endpoint> {
     if let Some(path) = text.strip_prefix("unix:") {
-        if path.is_empty() {
-            return Err(wrong(text));
-        }
-        return Ok(Endpoint::Path(path.into()));
+        return parse_unix(path).ok_or_else(|| wrong(text)).and_then(|address| address.map(Endpoint::Unix));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(Endpoint::Ip(address));
@@ -79,6 +76,23 @@ fn parse(text: &str) -> io::Result<Endpoint> {
         }
         _ => Err(wrong(text)),
     }
+}
+
+/// A path, or `@` and a name.
+fn parse_unix(text: &str) -> Option<io::Result<UnixAddress>> {
+    if text.is_empty() || text == "@" {
+        return None;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = text.strip_prefix('@') {
+        #[cfg(target_os = "android")]
+        use std::os::android::net::SocketAddrExt;
+        #[cfg(target_os = "linux")]
+        use std::os::linux::net::SocketAddrExt;
+
+        return Some(UnixAddress::from_abstract_name(name));
+    }
+    Some(UnixAddress::from_pathname(text))
 }
 
 fn wrong(text: &str) -> io::Error {
@@ -112,13 +126,13 @@ impl IntoEndpoints for u16 {
 
 impl IntoEndpoints for &Path {
     fn into_endpoints(self) -> io::Result<Endpoints> {
-        one(Endpoint::Path(self.to_owned()))
+        one(Endpoint::Unix(UnixAddress::from_pathname(self)?))
     }
 }
 
 impl IntoEndpoints for PathBuf {
     fn into_endpoints(self) -> io::Result<Endpoints> {
-        one(Endpoint::Path(self))
+        self.as_path().into_endpoints()
     }
 }
 
@@ -140,10 +154,35 @@ impl IntoEndpoints for std::net::TcpListener {
     }
 }
 
+impl IntoEndpoints for UnixAddress {
+    fn into_endpoints(self) -> io::Result<Endpoints> {
+        one(Endpoint::Unix(self))
+    }
+}
+
+impl IntoEndpoints for UnixListener {
+    fn into_endpoints(self) -> io::Result<Endpoints> {
+        one(Endpoint::UnixListener(self))
+    }
+}
+
+impl IntoEndpoints for std::os::unix::net::UnixListener {
+    fn into_endpoints(self) -> io::Result<Endpoints> {
+        UnixListener::from_std(self)?.into_endpoints()
+    }
+}
+
 /// For a [`DatagramServer`](super::DatagramServer).
 impl IntoEndpoints for UdpSocket {
     fn into_endpoints(self) -> io::Result<Endpoints> {
         one(Endpoint::Udp(self))
+    }
+}
+
+/// For a [`DatagramServer`](super::DatagramServer).
+impl IntoEndpoints for std::net::UdpSocket {
+    fn into_endpoints(self) -> io::Result<Endpoints> {
+        UdpSocket::from_std(self)?.into_endpoints()
     }
 }
 
@@ -215,8 +254,9 @@ impl fmt::Display for Endpoint {
             Endpoint::Ip(address) => address.fmt(f),
             Endpoint::Name(name) => name.fmt(f),
             Endpoint::Port(port) => write!(f, "port {port}"),
-            Endpoint::Path(path) => write!(f, "unix:{}", path.display()),
+            Endpoint::Unix(address) => Address::Unix(address.clone()).fmt(f),
             Endpoint::Tcp(listener) => fmt::Debug::fmt(listener, f),
+            Endpoint::UnixListener(listener) => fmt::Debug::fmt(listener, f),
             Endpoint::Udp(socket) => fmt::Debug::fmt(socket, f),
         }
     }
@@ -231,16 +271,22 @@ pub(super) enum Again {
 impl Endpoint {
     /// Whether it listens already.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self, Endpoint::Tcp(_))
+        matches!(self, Endpoint::Tcp(_) | Endpoint::UnixListener(_))
     }
 
     /// Whether a server whose handler takes these kinds of arrivals can listen there.
     pub(super) fn check(&self, kinds: Kinds) -> io::Result<()> {
+        use Endpoint::{Ip, Name, Port, Tcp, Udp, Unix, UnixListener};
         let expected = match (self, kinds) {
-            (Endpoint::Path(_), Kinds::Tcp) => "an IP address, since the handler takes TCP connections",
-            (Endpoint::Udp(_), Kinds::Tcp | Kinds::Any) => "something to accept connections from",
-            (Endpoint::Path(_), Kinds::Datagrams) => "an IP address for UDP",
-            (Endpoint::Tcp(_), Kinds::Datagrams) => "something to receive datagrams from",
+            (Unix(_) | UnixListener(_), Kinds::Tcp) => {
+                "an IP address, since the handler takes TCP connections"
+            }
+            (Ip(_) | Name(_) | Port(_) | Tcp(_), Kinds::Unix) => {
+                "a Unix socket, since the handler takes connections of such"
+            }
+            (Udp(_), Kinds::Tcp | Kinds::Unix | Kinds::Any) => "something to accept connections from",
+            (Unix(_), Kinds::Datagrams) => "an IP address for UDP",
+            (Tcp(_) | UnixListener(_), Kinds::Datagrams) => "something to receive datagrams from",
             _ => return Ok(()),
         };
         let what = format!("expected {expected}, found {self}");
@@ -248,68 +294,66 @@ impl Endpoint {
     }
 
     /// Listens there; also tells how others can, each with a socket of its own.
-    pub(super) fn listen(self, options: &ListenOptions) -> io::Result<(Listener, Option<Again>)> {
+    pub(super) fn listen(self, options: &ListenSettings) -> io::Result<(Listener, Option<Again>)> {
         let listener = match self {
             Endpoint::Tcp(listener) => return Ok((Listener::Tcp(listener), None)),
-            Endpoint::Ip(address) => options.bind(address)?,
-            Endpoint::Name(name) => options.bind(name)?,
+            Endpoint::UnixListener(listener) => return Ok((Listener::Unix(listener), None)),
+            Endpoint::Unix(address) => {
+                let listener = options.unix.bind_addr(&address)?;
+                return Ok((Listener::Unix(listener), None));
+            }
+            Endpoint::Ip(address) => options.tcp.bind(address)?,
+            Endpoint::Name(name) => options.tcp.bind(name)?,
             Endpoint::Port(port) => {
-                let listener = listen_everywhere(options, port)?;
+                let listener = listen_everywhere(&options.tcp, port)?;
                 let port = listener.local_addr()?.port();
                 return Ok((Listener::Tcp(listener), Some(Again::Port(port))));
             }
-            Endpoint::Path(_) | Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let address = listener.local_addr()?;
         Ok((Listener::Tcp(listener), Some(Again::Ip(address))))
     }
-}
 
-impl Endpoint {
     /// A socket for datagrams there; also tells how to get others, if it was asked to let others be.
-    pub(super) fn open_udp(self, reuse_port: bool) -> io::Result<(UdpSocket, Option<Again>)> {
-        let bind = |address: &SocketAddr| open_udp(address, reuse_port);
+    pub(super) fn open_udp(self, options: &UdpOptions) -> io::Result<(UdpSocket, Option<Again>)> {
         let socket = match self {
             Endpoint::Udp(socket) => return Ok((socket, None)),
-            Endpoint::Ip(address) => first_success(Task::Listen, address, bind)?,
-            Endpoint::Name(name) => first_success(Task::Listen, name, bind)?,
+            Endpoint::Ip(address) => options.bind(address)?,
+            Endpoint::Name(name) => options.bind(name)?,
             Endpoint::Port(port) => {
-                let socket = open_udp_everywhere(port, reuse_port)?;
+                let socket = open_udp_everywhere(options, port)?;
                 let port = socket.local_addr()?.port();
                 return Ok((socket, Some(Again::Port(port))));
             }
-            Endpoint::Path(_) | Endpoint::Tcp(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Endpoint::Unix(_) | Endpoint::Tcp(_) | Endpoint::UnixListener(_) => {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
         };
         let address = socket.local_addr()?;
         Ok((socket, Some(Again::Ip(address))))
     }
 }
 
-fn open_udp(address: &SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(*address), Type::DGRAM, Some(Protocol::UDP))?;
-    // Not SO_REUSEADDR, with which two may take each other's datagrams.
-    socket.set_reuse_port(reuse_port)?;
-    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&(*address).into())?;
-    Ok(socket.into())
+/// How to listen, for sockets of either kind.
+#[derive(Clone)]
+pub(super) struct ListenSettings {
+    pub(super) tcp: ListenOptions,
+    pub(super) unix: UnixListenOptions,
 }
 
-fn open_udp_everywhere(port: u16, reuse_port: bool) -> io::Result<UdpSocket> {
-    let everywhere =
-        |ip: IpAddr| first_success(Task::Listen, (ip, port), |address| open_udp(address, reuse_port));
-    match everywhere(Ipv6Addr::UNSPECIFIED.into()) {
-        Err(error) if without_v6(&error) => everywhere(Ipv4Addr::UNSPECIFIED.into()),
+fn open_udp_everywhere(options: &UdpOptions, port: u16) -> io::Result<UdpSocket> {
+    match options.clone().only_v6(false).bind((Ipv6Addr::UNSPECIFIED, port)) {
+        Err(error) if without_v6(&error) => options.bind((Ipv4Addr::UNSPECIFIED, port)),
         done => done,
     }
 }
 
 impl Again {
-    pub(super) fn open_udp(&self) -> io::Result<UdpSocket> {
+    pub(super) fn open_udp(&self, options: &UdpOptions) -> io::Result<UdpSocket> {
         match *self {
-            Again::Ip(address) => first_success(Task::Listen, address, |address| open_udp(address, true)),
-            Again::Port(port) => open_udp_everywhere(port, true),
+            Again::Ip(address) => options.bind(address),
+            Again::Port(port) => open_udp_everywhere(options, port),
         }
     }
 
@@ -357,6 +401,8 @@ mod tests {
             ("localhost:80", "localhost:80"),
             ("unix:/run/app.sock", "unix:/run/app.sock"),
             ("unix:relative", "unix:relative"),
+            #[cfg(target_os = "linux")]
+            ("unix:@name", "unix:@name"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
@@ -377,6 +423,7 @@ mod tests {
             "[localhost]:80",
             "http://localhost:80",
             "unix:",
+            "unix:@",
             "-1",
             "65536",
             "a b:80",

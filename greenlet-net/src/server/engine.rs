@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem;
 use std::sync::{Arc, Weak};
 
 use greenlet_core::pool::Pool;
@@ -63,11 +64,17 @@ impl<A: Arrivals + Door> Engine<A> {
         if self.life().is_bound()? {
             return Ok(());
         }
-        let done = self.bind_new(sockets);
-        if done.is_err() {
-            self.handle.close();
+        /// Also if it is unwound from the look-up of a name: the addresses are used up.
+        struct CloseUnlessDone<'a>(&'a Handle);
+        impl Drop for CloseUnlessDone<'_> {
+            fn drop(&mut self) {
+                self.0.close();
+            }
         }
-        done
+        let unless_done = CloseUnlessDone(&self.handle);
+        self.bind_new(sockets)?;
+        mem::forget(unless_done);
+        Ok(())
     }
 
     fn bind_new(&self, sockets: impl FnOnce(usize) -> io::Result<Sockets<A>>) -> io::Result<()> {
@@ -180,7 +187,7 @@ impl<A: Arrivals + Door> Engine<A> {
         }
         let unwound = StopWhenUnwound(&self.handle, &self.settings);
         let ended = self.life().wait_closed();
-        std::mem::forget(unwound);
+        mem::forget(unwound);
         ended
     }
 }

@@ -15,11 +15,11 @@ use greenlet_core::pool::Pool;
 
 use super::acceptor::{BoxError, Handler, Taker};
 use super::connection::{Accepted, Admitted, Connection, Connections, Kinds, Listener, Outcome};
-use super::endpoint::{Endpoints, IntoEndpoints};
+use super::endpoint::{Endpoints, IntoEndpoints, ListenSettings};
 use super::engine::{Engine, Sockets};
 use super::life::Handle;
 use super::settings::Settings;
-use crate::ListenOptions;
+use crate::{ListenOptions, UnixListenOptions};
 
 /// Accepts connections and calls a handler for each, in a greenlet of its own: gevent's `StreamServer`.
 ///
@@ -91,7 +91,7 @@ use crate::ListenOptions;
 #[must_use = "it serves when it is started"]
 pub struct StreamServer {
     engine: Engine<Connections>,
-    options: ListenOptions,
+    options: ListenSettings,
     has_backlog: bool,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
@@ -220,7 +220,10 @@ impl StreamServer {
     ) -> StreamServer {
         StreamServer {
             engine: Engine::new(hubs, Settings::new(Location::caller()), handler),
-            options: ListenOptions::new(),
+            options: ListenSettings {
+                tcp: ListenOptions::new(),
+                unix: UnixListenOptions::new().replace_stale(true).remove_on_drop(true),
+            },
             has_backlog: false,
             read_timeout: None,
             write_timeout: None,
@@ -255,8 +258,16 @@ impl StreamServer {
     ///
     /// Not for a socket that listens already: [`start`](StreamServer::start) refuses that with `InvalidInput`.
     pub fn backlog(mut self, connections: u32) -> StreamServer {
-        self.options = self.options.backlog(connections);
+        self.options.tcp = self.options.tcp.backlog(connections);
+        self.options.unix = self.options.unix.backlog(connections);
         self.has_backlog = true;
+        self
+    }
+
+    /// The permissions of the file of a Unix socket: see [`UnixListenOptions::mode`]. Default: all, less the umask.
+    #[cfg(target_os = "linux")]
+    pub fn unix_mode(mut self, mode: u32) -> StreamServer {
+        self.options.unix = self.options.unix.mode(mode);
         self
     }
 
@@ -310,7 +321,7 @@ impl StreamServer {
 
     /// Binds and listens, and does not accept yet: clients that connect wait. Does nothing if it is bound already.
     ///
-    /// Does not suspend; a host name is resolved by the system, which blocks the thread.
+    /// Suspends the greenlet while a host name is looked up, and only then. A kill or timeout unwinds it from there; the server is closed then.
     ///
     /// # Errors
     /// - What is wrong with the address: `InvalidInput`.
@@ -326,7 +337,8 @@ impl StreamServer {
         }
         let none = Ok(Endpoints(Vec::new()));
         let Endpoints(endpoints) = mem::replace(&mut *self.endpoints.borrow_mut(), none)?;
-        let options = self.options.clone().reuse_port(hubs > 1);
+        let mut options = self.options.clone();
+        options.tcp = options.tcp.reuse_port(hubs > 1);
         let mut sockets = Sockets { of_hubs: Vec::new(), addresses: Vec::new() };
         sockets.of_hubs.resize_with(hubs, Vec::new);
         for endpoint in endpoints {
@@ -348,7 +360,7 @@ impl StreamServer {
 
     /// [Binds](StreamServer::bind), if that is still to be done, and begins to accept. Does nothing if it accepts already.
     ///
-    /// Does not suspend: the first connections are accepted when the caller waits.
+    /// The first connections are accepted when the caller waits.
     ///
     /// # Errors
     /// As [`bind`](StreamServer::bind).
