@@ -59,6 +59,7 @@
 //! | [`Stream`], [`Address`] | what all connections have in common |
 //! | [`server`] | servers: a greenlet for each connection or datagram |
 //! | `http` | the HTTP server (feature `http`) |
+//! | `client` | HTTP calls with ureq (feature `ureq`) |
 //! | `tls` | TLS sessions on connections (feature `tls`) |
 //! | [`Within`] | a limit of time for several calls together |
 //! | [`copy_bidirectional`], [`TcpStream::send_file`] | from one connection or file to another |
@@ -78,6 +79,8 @@ mod connect;
 mod connection;
 mod copy;
 mod datagrams;
+#[cfg(feature = "ureq")]
+pub mod client;
 pub mod dns;
 mod file;
 #[cfg(feature = "http")]

@@ -76,6 +76,21 @@ impl TlsConnector {
         self.start(name, transport)?.shake_hands()
     }
 
+    /// [`connect`](TlsConnector::connect) with a handshake timeout of this call's own, where that is the shorter one.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub fn connect_within<S: Stream>(
+        &self,
+        name: &str,
+        transport: S,
+        timeout: Option<Duration>,
+    ) -> Result<TlsStream<S>, TlsError> {
+        let mut settings = self.settings;
+        settings.handshake_timeout = [timeout, settings.handshake_timeout].into_iter().flatten().min();
+        TlsConnector { config: self.config.clone(), settings }.connect(name, transport)
+    }
+
     /// [`connect`](TlsConnector::connect) for async tasks on a thread with a hub. It knows no handshake timeout: dropping the future ends the attempt.
     ///
     /// # Errors

@@ -71,6 +71,8 @@ enum End {
 pub(super) enum Way<'a, 'b> {
     Block(Deadline),
     Poll(&'a mut Context<'b>),
+    /// Not at all: `WouldBlock`, and nobody is told when that changes. Reading only.
+    Try,
 }
 
 /// `None`: never.
@@ -265,6 +267,10 @@ impl<S: Stream> Flow<S> {
                 let count = ready!(self.transport.poll_recv(context, received.room(LEAST)))?;
                 self.received(received, begun, count);
             }
+            Way::Try => {
+                let count = self.transport.try_recv(received.room(LEAST))?;
+                self.received(received, begun, count);
+            }
             Way::Block(deadline) => {
                 // What is there already comes in large pieces. Who has to wait keeps little memory meanwhile.
                 let mut nobody = Context::from_waker(Waker::noop());
@@ -359,7 +365,7 @@ impl<S: Stream> Flow<S> {
             }
             let turn = match way {
                 Way::Block(_) => Turn::Waiting,
-                Way::Poll(_) => Turn::Trying,
+                Way::Poll(_) | Way::Try => Turn::Trying,
             };
             let mut sending = self.take_sending_turn(state, turn);
             while !sending.ciphertext.is_empty() {
@@ -382,6 +388,7 @@ impl<S: Stream> Flow<S> {
                             }
                         }
                     }
+                    Way::Try => return Poll::Ready(Err(io::ErrorKind::WouldBlock.into())),
                 };
                 if sent == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -418,7 +425,7 @@ impl<S: Stream> Flow<S> {
     pub(super) fn flush(&self, way: &mut Way<'_, '_>) -> Poll<io::Result<()>> {
         ready!(self.send_all(way))?;
         match way {
-            Way::Block(_) => Poll::Ready(self.transport.flush()),
+            Way::Block(_) | Way::Try => Poll::Ready(self.transport.flush()),
             Way::Poll(context) => self.transport.poll_flush(context),
         }
     }
@@ -447,7 +454,7 @@ impl<S: Stream> Flow<S> {
 
     fn end_transport(&self, way: &mut Way<'_, '_>) -> Poll<io::Result<()>> {
         match way {
-            Way::Block(_) => Poll::Ready(self.transport.shutdown(Shutdown::Write)),
+            Way::Block(_) | Way::Try => Poll::Ready(self.transport.shutdown(Shutdown::Write)),
             Way::Poll(context) => self.transport.poll_finish(context),
         }
     }

@@ -356,6 +356,10 @@ impl<S: Stream> Stream for TlsStream<S> {
         self.flow.read(&mut Way::Poll(context), buffer)
     }
 
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        at_once(self.flow.read(&mut Way::Try, buffer))
+    }
+
     fn poll_send(&self, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         self.write_slices(&mut Way::Poll(context), &[IoSlice::new(buffer)])
     }

@@ -11,4 +11,5 @@ mod identities;
 mod killed;
 mod mutated;
 mod polled;
+mod programs;
 mod stream;
