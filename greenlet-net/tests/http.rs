@@ -300,7 +300,7 @@ fn a_stop_lets_requests_finish_and_closes_what_waits() {
         (began.clear(), go_on.clear());
         busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         began.wait();
-        let stopper: Greenlet<usize> = spawn(move || server.stop(FOREVER));
+        let stopper: Greenlet<usize> = spawn(move || server.stop(FOREVER).killed);
         assert_eq!(idle.end(), End::Fin);
         assert_eq!(fresh.end(), End::Fin);
         assert!(greenlet_net::TcpStream::connect(address).is_err());
@@ -331,7 +331,7 @@ fn a_stop_without_grace_kills_the_handlers() {
         let mut client = Client::connect(address);
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         began.wait();
-        assert_eq!(server.stop(Duration::ZERO), 1);
+        assert_eq!(server.stop(Duration::ZERO).killed, 1);
         ended.wait();
         assert!(client.try_answer().is_err());
     });

@@ -156,15 +156,6 @@ impl Body {
             _ => None,
         }
     }
-
-    /// hyper's own body of a request of which nothing was read, which may leave the thread.
-    #[cfg(feature = "tower")]
-    pub(super) fn into_hyper(self) -> Result<hyper::body::Incoming, Body> {
-        match self.kind {
-            Kind::Incoming(incoming) => incoming.into_hyper().map_err(Body::incoming),
-            kind => Err(Body::of(kind)),
-        }
-    }
 }
 
 /// Reads a request's body, waiting for the first byte; 0 is its end.

@@ -27,6 +27,8 @@ pub(super) struct Connection {
     /// What the task is to do when it runs next.
     pub(super) order: Cell<Option<Order>>,
     pub(super) exchanges: RefCell<Vec<Rc<Exchange>>>,
+    /// Several requests at once: HTTP/2.
+    pub(super) multiplexed: Cell<bool>,
     /// The client may be sending what nobody reads.
     pub(super) lingers: Cell<bool>,
     /// A response promised another protocol.
@@ -73,6 +75,7 @@ impl Connection {
             requests: Cell::new(0),
             order: Cell::new(None),
             exchanges: RefCell::default(),
+            multiplexed: Cell::new(false),
             lingers: Cell::new(false),
             upgrading: Cell::new(None),
             task: Cell::new(None),

@@ -9,16 +9,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use greenlet_core::{Greenlet, GreenletExit, Kill, spawn, yield_to};
-use http::{HeaderValue, Method, StatusCode, header};
+use greenlet_core::{Greenlet, GreenletExit, Kill, yield_to};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::service::Service;
 
 use super::access::Entry;
 use super::body::{Body, Kind};
 use super::connection::{Connection, Phase, Ticks};
+use super::crew::Crew;
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Source};
+use super::respond::TEXT;
 use super::settings::Settings;
 use super::upgrade::{OnUpgrade, Upgraded};
 use super::watch::Clock;
@@ -38,6 +40,10 @@ pub(super) struct Exchange {
     connect: bool,
     /// The greenlet has ended.
     ended: Cell<bool>,
+    /// Counts among those at work.
+    pub(super) has_place: Cell<bool>,
+    /// Nobody waits for it any more.
+    orphan: Cell<bool>,
 }
 
 impl Exchange {
@@ -51,6 +57,8 @@ impl Exchange {
             upgrade: OnceCell::new(),
             connect,
             ended: Cell::new(false),
+            has_place: Cell::new(false),
+            orphan: Cell::new(false),
         })
     }
 
@@ -67,6 +75,28 @@ impl Exchange {
     fn answer(&self, response: http::Response<Outgoing>) {
         self.answer.set(Some(response));
         self.wake();
+    }
+
+    pub(super) fn start(&self) {
+        if let Some(greenlet) = self.greenlet.get() {
+            greenlet.start();
+        }
+    }
+
+    /// Most handlers have their response at once: then hyper has it as soon as it asks.
+    pub(super) fn start_now(&self) {
+        if let Some(greenlet) = self.greenlet.get() {
+            greenlet.start();
+            yield_to(greenlet);
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    pub(super) fn is_orphan(&self) -> bool {
+        self.orphan.get()
     }
 
     /// Ends the greenlet, wherever it waits.
@@ -112,17 +142,7 @@ pub(super) struct Exchanges<H> {
     pub(super) settings: Rc<Settings>,
     pub(super) connection: Rc<Connection>,
     pub(super) clock: Clock,
-}
-
-impl<H> Clone for Exchanges<H> {
-    fn clone(&self) -> Exchanges<H> {
-        Exchanges {
-            handler: self.handler.clone(),
-            settings: self.settings.clone(),
-            connection: self.connection.clone(),
-            clock: self.clock.clone(),
-        }
-    }
+    pub(super) crew: Rc<Crew>,
 }
 
 impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> {
@@ -141,21 +161,24 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
         let finish = Finish {
             connection: connection.clone(),
             clock: self.clock.clone(),
+            crew: self.crew.clone(),
             entry: Entry::begin(&self.settings, connection, &request),
             exchange: exchange.clone(),
         };
         let last = self.settings.max_requests.is_some_and(|most| count >= most);
         let answer = Answer { kill: self.settings.kill_on_disconnect, close: last, finish: Some(finish) };
         match refusal(&request, &self.settings) {
-            Some(status) => exchange.answer(refuse(status)),
+            Some(status) => {
+                connection.lingers.set(!request.body().is_end_stream());
+                exchange.answer(refuse(status));
+            }
             None => {
                 let request = self.take_over(request, &exchange);
-                let (handler, exchange) = (self.handler.clone(), exchange.clone());
-                let handed = exchange.clone();
-                let greenlet = spawn(move || respond(&*handler, request, &handed));
-                let _ = exchange.greenlet.set(greenlet.clone());
-                // A handler that does not wait has answered then: hyper goes on at once, and writes the answers to pipelined requests together.
-                yield_to(&greenlet);
+                let handler = self.handler.clone();
+                let at_work = AtWork { exchange: exchange.clone(), crew: self.crew.clone() };
+                let greenlet = Greenlet::new(move || respond(&*handler, request, at_work));
+                let _ = exchange.greenlet.set(greenlet);
+                self.crew.start(&exchange);
             }
         }
         answer
@@ -188,37 +211,48 @@ fn refusal(request: &http::Request<hyper::body::Incoming>, settings: &Settings) 
     if length > settings.max_uri {
         return Some(StatusCode::URI_TOO_LONG);
     }
+    // RFC 9112, section 3.2.
+    if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+        return Some(StatusCode::BAD_REQUEST);
+    }
     let body = request.body().size_hint().lower();
     (body > settings.max_body).then_some(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 fn refuse(status: StatusCode) -> http::Response<Outgoing> {
     let mut response = plain(status);
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response.headers_mut().insert(header::CONNECTION, CLOSE);
     response
 }
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// A response whose text is its status.
 fn plain(status: StatusCode) -> http::Response<Outgoing> {
     let text = format!("{}\n", status.canonical_reason().unwrap_or("error"));
     let mut response = http::Response::new(Outgoing::new(Source::Bytes(Bytes::from(text))));
     *response.status_mut() = status;
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
     response
 }
 
-/// The handler's greenlet.
-fn respond<H: Handler>(handler: &H, request: Request, exchange: &Rc<Exchange>) {
-    /// However it ends.
-    struct Ended<'a>(&'a Exchange);
-    impl Drop for Ended<'_> {
-        fn drop(&mut self) {
-            self.0.ended.set(true);
-            self.0.wake();
-        }
+/// Dropped when the handler's greenlet has ended, in whatever way, also before it ran.
+struct AtWork {
+    exchange: Rc<Exchange>,
+    crew: Rc<Crew>,
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.exchange.ended.set(true);
+        self.exchange.wake();
+        self.crew.leave(&self.exchange);
     }
-    let ended = Ended(exchange);
+}
+
+/// The handler's greenlet.
+fn respond<H: Handler>(handler: &H, request: Request, at_work: AtWork) {
+    let exchange = &at_work.exchange;
     let bodiless = request.method() == Method::HEAD;
     let response = handler.handle(request);
     let bodiless = bodiless || has_no_body(response.status());
@@ -236,9 +270,7 @@ fn respond<H: Handler>(handler: &H, request: Request, exchange: &Rc<Exchange>) {
         }
         // Nobody would get what they write.
         Kind::Writer { length, .. } | Kind::Reader { length, .. } if bodiless => {
-            let pipe = Pipe::new();
-            pipe.finish();
-            send(Source::Pipe { pipe, length });
+            send(length.map_or(Source::Empty, Source::Unsent));
         }
         Kind::Writer { write, length } => {
             let pipe = Pipe::new();
@@ -252,7 +284,6 @@ fn respond<H: Handler>(handler: &H, request: Request, exchange: &Rc<Exchange>) {
             produce(pipe, move |out| io::copy(&mut body, out).map(drop));
         }
     }
-    drop(ended);
 }
 
 fn has_no_body(status: StatusCode) -> bool {
@@ -304,7 +335,7 @@ impl Future for Answer {
             }
         };
         if self.close {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
         }
         let mut finish = self.finish.take().expect("looked at above");
         finish.begin(&response);
@@ -328,6 +359,7 @@ impl Drop for Answer {
 pub(super) struct Finish {
     connection: Rc<Connection>,
     clock: Clock,
+    crew: Rc<Crew>,
     exchange: Rc<Exchange>,
     entry: Option<Box<Entry>>,
 }
@@ -363,6 +395,10 @@ impl Drop for Finish {
             self.connection.enter(Phase::Idle, self.clock.now());
         }
         drop(exchanges);
+        if !self.exchange.ended.get() && self.exchange.greenlet.get().is_some() {
+            self.exchange.orphan.set(true);
+            self.crew.orphan(&self.exchange);
+        }
         if let Some(entry) = self.entry.take() {
             entry.write();
         }

@@ -31,6 +31,13 @@ pub(super) struct Incoming {
     connection: Rc<Connection>,
 }
 
+/// The client has sent nothing of a body for too long.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("nothing of the request's body came for {after:?}")]
+pub(super) struct BodyStalled {
+    after: Duration,
+}
+
 type Received = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 impl Incoming {
@@ -68,13 +75,16 @@ impl Incoming {
         self.trailers.as_ref()
     }
 
+    /// How many bytes it may have.
     #[cfg(feature = "tower")]
-    pub(super) fn into_hyper(mut self) -> Result<hyper::body::Incoming, Incoming> {
-        if self.asked {
-            return Err(self);
-        }
-        self.ended = true;
-        Ok(self.frames.take().expect("frames are only taken here and in drop"))
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// hyper's own, which may leave the thread. Nothing of it was read.
+    #[cfg(feature = "tower")]
+    pub(super) fn into_hyper(mut self) -> hyper::body::Incoming {
+        self.frames.take().expect("frames are only taken here and in drop")
     }
 
     /// Bytes to read; none at the end.
@@ -120,12 +130,8 @@ impl Incoming {
         }
         match self.stall {
             None => Ok(block_on(next)),
-            Some(stall) => block_on_timeout(next, stall).map_err(|_| {
-                io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("nothing of the request's body came for {stall:?}"),
-                )
-            }),
+            Some(stall) => block_on_timeout(next, stall)
+                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, BodyStalled { after: stall })),
         }
     }
 }

@@ -22,16 +22,25 @@
 
 mod access;
 mod body;
+mod byte_range;
 mod connection;
+mod crew;
 mod exchange;
+#[cfg(feature = "http2")]
+mod h2;
 mod incoming;
 mod outgoing;
+mod percent;
 mod request;
 mod respond;
+mod router;
 mod server;
 mod serving;
 mod settings;
+mod static_files;
 mod task;
+#[cfg(feature = "tower")]
+mod tower;
 mod upgrade;
 mod watch;
 mod wire;
@@ -39,9 +48,13 @@ mod writer;
 
 pub use body::{Body, BodyTooLarge};
 pub use request::RequestExt;
-pub use respond::{Error, Handler, Html, IntoResponse, Request, Response};
+pub use respond::{Error, Handler, Html, IntoResponse, Redirect, Request, Response};
+pub use router::{Next, Router};
 pub use server::{Disconnected, RunningServer, Server};
 pub use settings::AccessLog;
+pub use static_files::{StaticFiles, Symlinks};
+#[cfg(feature = "tower")]
+pub use tower::{Peer, RequestBody, TowerService};
 pub use upgrade::{NotUpgradable, OnUpgrade, Upgraded, upgrade};
 pub use writer::BodyWriter;
 

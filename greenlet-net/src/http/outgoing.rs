@@ -19,6 +19,8 @@ pub(super) struct Outgoing {
 
 pub(super) enum Source {
     Empty,
+    /// So many bytes, which are said and not sent: `HEAD`.
+    Unsent(u64),
     Bytes(Bytes),
     Pipe { pipe: Rc<Pipe>, length: Option<u64> },
     Frames(Frames),
@@ -43,7 +45,7 @@ impl Body for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = match &mut self.source {
-            Source::Empty => Poll::Ready(None),
+            Source::Empty | Source::Unsent(_) => Poll::Ready(None),
             Source::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.source = Source::Empty;
@@ -63,6 +65,7 @@ impl Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Empty => true,
+            Source::Unsent(length) => *length == 0,
             Source::Bytes(bytes) => bytes.is_empty(),
             Source::Pipe { pipe, length } => *length == Some(0) || pipe.is_at_end(),
             Source::Frames(frames) => frames.is_end_stream(),
@@ -72,6 +75,7 @@ impl Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
+            Source::Unsent(length) => SizeHint::with_exact(*length),
             Source::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Pipe { length: Some(length), .. } => SizeHint::with_exact(*length),
             Source::Pipe { length: None, .. } => SizeHint::default(),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 use super::body::{Body, BodyTooLarge};
+use super::incoming::BodyStalled;
 
 /// What a handler gets: a request of the [`http`](https://docs.rs/http) crate. See [`RequestExt`](super::RequestExt) for what it can be asked beyond that.
 pub type Request = http::Request<Body>;
@@ -57,14 +58,19 @@ impl<B: Into<Body>> IntoResponse for http::Response<B> {
     }
 }
 
-fn typed(content_type: &'static str, body: Body) -> Response {
+/// Constants, since a `from_static` that is called looks at every byte.
+pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+pub(super) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+fn typed(content_type: HeaderValue, body: Body) -> Response {
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 
 macro_rules! into_response {
-    ($($body:ty => $content_type:literal),* $(,)?) => {
+    ($($body:ty => $content_type:expr),* $(,)?) => {
         $(impl IntoResponse for $body {
             fn into_response(self) -> Response {
                 typed($content_type, self.into())
@@ -74,12 +80,12 @@ macro_rules! into_response {
 }
 
 into_response! {
-    &'static str => "text/plain; charset=utf-8",
-    String => "text/plain; charset=utf-8",
-    Cow<'static, str> => "text/plain; charset=utf-8",
-    &'static [u8] => "application/octet-stream",
-    Vec<u8> => "application/octet-stream",
-    Bytes => "application/octet-stream",
+    &'static str => TEXT,
+    String => TEXT,
+    Cow<'static, str> => TEXT,
+    &'static [u8] => BYTES,
+    Vec<u8> => BYTES,
+    Bytes => BYTES,
 }
 
 impl IntoResponse for Body {
@@ -131,7 +137,52 @@ pub struct Html<T>(pub T);
 
 impl<T: Into<Body>> IntoResponse for Html<T> {
     fn into_response(self) -> Response {
-        typed("text/html; charset=utf-8", self.0.into())
+        typed(HTML, self.0.into())
+    }
+}
+
+/// Sends the client elsewhere, as a response.
+///
+/// ```
+/// use greenlet_net::http::{IntoResponse, Redirect};
+///
+/// let response = Redirect::see_other("/thanks").into_response();
+/// assert_eq!((response.status().as_u16(), &response.headers()["location"]), (303, "/thanks"));
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Redirect {
+    status: StatusCode,
+    location: String,
+}
+
+impl Redirect {
+    /// `303`: get this, after a form was taken.
+    pub fn see_other(location: impl Into<String>) -> Redirect {
+        Redirect { status: StatusCode::SEE_OTHER, location: location.into() }
+    }
+
+    /// `307`: ask there this time, with the same method and body.
+    pub fn temporary(location: impl Into<String>) -> Redirect {
+        Redirect { status: StatusCode::TEMPORARY_REDIRECT, location: location.into() }
+    }
+
+    /// `308`: ask there from now on.
+    pub fn permanent(location: impl Into<String>) -> Redirect {
+        Redirect { status: StatusCode::PERMANENT_REDIRECT, location: location.into() }
+    }
+}
+
+/// A `500` where the location is no value of a header, for example because it has a line break.
+impl IntoResponse for Redirect {
+    fn into_response(self) -> Response {
+        match HeaderValue::from_str(&self.location) {
+            Ok(location) => {
+                let mut response = self.status.into_response();
+                response.headers_mut().insert(header::LOCATION, location);
+                response
+            }
+            Err(error) => Error::from(error).into_response(),
+        }
     }
 }
 
@@ -161,6 +212,13 @@ impl Error {
         Error { status, message: message.into(), source: None }
     }
 
+    /// An error that is reported and not sent.
+    #[cfg(feature = "tower")]
+    pub(super) fn internal(source: Box<dyn StdError + Send + Sync>) -> Error {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Error { status, message: "Internal Server Error".into(), source: Some(source) }
+    }
+
     /// The status that the client gets.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -181,6 +239,9 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
             }
             Some(error) if error.get_ref().is_some_and(|inner| inner.is::<hyper::Error>()) => {
                 StatusCode::BAD_REQUEST
+            }
+            Some(error) if error.get_ref().is_some_and(|inner| inner.is::<BodyStalled>()) => {
+                StatusCode::REQUEST_TIMEOUT
             }
             _ if source.is::<BodyTooLarge>() => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -4,194 +4,310 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use greenlet_core::{Builder, Event, Greenlet, GreenletRef, sleep};
+use greenlet_core::{Builder, Event, select};
 
 use super::Handler;
 use super::serving::Serving;
 use super::settings::{AccessLog, Settings};
-use crate::TcpListener;
+use crate::server::{Admitted, Counts, Handle, IntoEndpoints, Stopped, StreamServer};
+use crate::{Address, TcpStream};
 
-/// Serves HTTP/1.1 and HTTP/1.0, each request in a greenlet of its own.
-#[derive(Debug)]
+/// Serves HTTP/1.1 and HTTP/1.0 (with the feature `http2` also HTTP/2), each request in a greenlet of its own.
+///
+/// Where to listen can be said in [many ways](IntoEndpoints): `":8000"`, a port, a [`TcpListener`](crate::TcpListener), several of these.
+///
+/// ```no_run
+/// use greenlet_net::http::{Request, Server};
+///
+/// Server::new(|request: Request| format!("hello, {}", request.uri().path())).serve("127.0.0.1:8000")?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # What goes wrong
+///
+/// | | |
+/// |---|---|
+/// | a request that is no HTTP, or breaks its rules | `400`, the end of the connection, and a line at level `WARN` |
+/// | more than a [limit](#limits) | `413`, `414`, `431`, and the end of the connection |
+/// | too slow | `408` before the request is there; the end of the connection, or an error of what reads and writes, after |
+/// | a handler that panics or is killed | `500`, the end of the connection; reported as of every greenlet |
+/// | a body that fails halfway | the end of the connection, which the client sees as such; reported |
+/// | a client that goes away | an error of what reads and writes; not reported |
+///
+/// # Limits
+///
+/// Every setting below that has a default is one. Times are kept with a precision of an eighth of the shortest of them, up to a second.
 #[must_use = "it serves when it is started"]
 pub struct Server<H> {
     handler: Arc<H>,
     settings: Settings,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::TlsAcceptor>,
 }
 
 impl<H: Handler> Server<H> {
     /// A server that has `handler` answer requests: a function of a [`Request`](super::Request) (closures have to say that type), or a
     /// [`Router`](super::Router).
     pub fn new(handler: H) -> Server<H> {
-        Server { handler: Arc::new(handler), settings: Settings::default() }
+        Server {
+            handler: Arc::new(handler),
+            settings: Settings::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
-    /// Serves the connections of this listener, on this hub. Does not suspend.
-    ///
-    /// # Errors
-    /// What the system says to being asked for the address.
-    pub fn start(self, listener: TcpListener) -> io::Result<RunningServer> {
-        let control = Arc::new(Control {
-            address: listener.local_addr()?,
-            stopping: Event::new(),
-            grace: Mutex::new(Duration::ZERO),
-            ended: Event::new(),
-            killed: Mutex::new(0),
-        });
-        let serving = Serving::new(self.handler, &self.settings);
-        let keeper = Builder::new().name("http server").spawn({
-            let control = control.clone();
-            move || keep(&serving, &listener, &control)
-        });
-        Ok(RunningServer { control, keeper: (*keeper).clone() })
+    /// Serves TLS: `https`. For HTTP/2 in it, the acceptor offers the protocols `h2` and `http/1.1` ([`alpn`](crate::tls::TlsAcceptorBuilder::alpn)).
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, acceptor: crate::tls::TlsAcceptor) -> Server<H> {
+        self.tls = Some(acceptor);
+        self
     }
 
-    /// Serves the connections of this listener, on this hub, until it is killed: then the connections end and their handlers are killed.
+    /// Starts serving on this hub. Does not suspend.
     ///
     /// # Errors
-    /// As [`start`](Server::start).
-    pub fn serve(self, listener: TcpListener) -> io::Result<()> {
-        let server = self.start(listener)?;
-        server.join();
-        Ok(())
+    /// What is wrong with the address, or what the system says to listening there.
+    pub fn start(self, listen_on: impl IntoEndpoints) -> io::Result<RunningServer> {
+        let control = Arc::new(Control::new(self.settings.grace));
+        let ways = self.ways(&control);
+        let take = ways.take();
+        let server = StreamServer::taking_over(listen_on, take);
+        begin(server, control, &self.settings)
+    }
+
+    /// Starts serving on so many hub threads of its own, which share the connections (`SO_REUSEPORT`); the calling thread only waits.
+    ///
+    /// # Errors
+    /// As [`start`](Server::start), and `InvalidInput` for no hubs.
+    pub fn start_on_hubs(self, hubs: usize, listen_on: impl IntoEndpoints) -> io::Result<RunningServer>
+    where
+        H: Send + Sync,
+    {
+        let control = Arc::new(Control::new(self.settings.grace));
+        let ways = self.ways(&control);
+        let server = StreamServer::taking_over_on_hubs(hubs, listen_on, move || ways.take());
+        begin(server, control, &self.settings)
+    }
+
+    /// Serves on this hub until it is killed: then it stops, with its [grace](Server::grace).
+    ///
+    /// # Errors
+    /// As [`start`](Server::start); what the listener failed with.
+    pub fn serve(self, listen_on: impl IntoEndpoints) -> io::Result<()> {
+        self.start(listen_on)?.server.serve_forever()
+    }
+
+    /// Serves on so many hubs until it is killed: then it stops, with its [grace](Server::grace).
+    ///
+    /// # Errors
+    /// As [`start_on_hubs`](Server::start_on_hubs); what the listener failed with.
+    pub fn serve_on_hubs(self, hubs: usize, listen_on: impl IntoEndpoints) -> io::Result<()>
+    where
+        H: Send + Sync,
+    {
+        self.start_on_hubs(hubs, listen_on)?.server.serve_forever()
+    }
+
+    fn ways(&self, control: &Arc<Control>) -> Ways<H> {
+        Ways {
+            handler: self.handler.clone(),
+            settings: self.settings.clone(),
+            control: control.clone(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone(),
+        }
     }
 }
 
-/// Accepts until it is told to stop, then sees the connections to their end.
-fn keep<H: Handler>(serving: &Rc<Serving<H>>, listener: &TcpListener, control: &Control) {
+fn begin(server: StreamServer, control: Arc<Control>, settings: &Settings) -> io::Result<RunningServer> {
+    let mut server = server.name("http").grace(settings.grace);
+    if settings.max_connections < usize::MAX {
+        server = server.limit(settings.max_connections);
+    }
+    if let Some(limit) = settings.max_per_ip {
+        server = server.limit_per_ip(limit);
+    }
+    let handle = server.handle();
+    let _ = control.handle.set(handle);
+    server.start()?;
+    Ok(RunningServer { server, control })
+}
+
+/// What each hub needs to serve.
+struct Ways<H> {
+    handler: Arc<H>,
+    settings: Settings,
+    control: Arc<Control>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::TlsAcceptor>,
+}
+
+impl<H: Handler> Ways<H> {
+    /// On the hub that serves: what takes connections over.
+    fn take(&self) -> impl Fn(Admitted<TcpStream>) + use<H> {
+        let serving = Serving::new(self.handler.clone(), &self.settings);
+        keep(&serving, &self.control);
+        #[cfg(feature = "tls")]
+        let tls = self.tls.clone();
+        move |admitted| {
+            let (stream, _, admission) = admitted.into_parts();
+            // It fails for those that have gone already.
+            let _ = stream.set_nodelay(true);
+            #[cfg(feature = "tls")]
+            if let Some(tls) = tls.clone() {
+                let serving = serving.clone();
+                Builder::new().name("tls handshake").spawn(move || match tls.accept(stream) {
+                    Ok(stream) => serving.serve(stream, true, admission),
+                    Err(error) => tracing::debug!(target: "greenlet_net::http", "no TLS session: {error}"),
+                });
+                return;
+            }
+            serving.serve(stream, false, admission);
+        }
+    }
+}
+
+/// A greenlet that sees the connections of a hub to their end.
+fn keep<H: Handler>(serving: &Rc<Serving<H>>, control: &Arc<Control>) {
     /// However it ends.
-    struct Ended<'a, H: Handler> {
-        serving: &'a Serving<H>,
-        acceptor: Greenlet<()>,
-        listener: &'a TcpListener,
-        control: &'a Control,
+    struct Ended<H: Handler> {
+        serving: Rc<Serving<H>>,
+        control: Arc<Control>,
     }
-    impl<H: Handler> Drop for Ended<'_, H> {
+    impl<H: Handler> Drop for Ended<H> {
         fn drop(&mut self) {
-            self.listener.close();
-            *self.control.killed.lock().unwrap_or_else(PoisonError::into_inner) = self.serving.count();
             self.serving.give_up();
-            self.control.ended.set();
+            if self.control.keepers.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.control.ended.set();
+            }
         }
     }
-    let acceptor = Builder::new().name("http accept").spawn({
-        let (serving, listener) = (serving.clone(), listener.try_clone().expect("never fails"));
-        move || accept(&serving, &listener)
+    control.keepers.fetch_add(1, Ordering::AcqRel);
+    let ended = Ended { serving: serving.clone(), control: control.clone() };
+    Builder::new().name("http keeper").spawn(move || {
+        let Ended { serving, control } = &ended;
+        control.wait_until_closing();
+        serving.finish();
+        serving.drain(control.grace());
+        drop(ended);
     });
-    let ended = Ended { serving, acceptor, listener, control };
-    control.stopping.wait();
-    listener.close();
-    ended.acceptor.join();
-    serving.finish();
-    let grace = *control.grace.lock().unwrap_or_else(PoisonError::into_inner);
-    serving.drain(grace);
-    drop(ended);
 }
 
-/// The system is short of descriptors, or the like: it may get better.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What the parts of a server share, whatever hub they are on.
+struct Control {
+    /// The server accepts nothing more, whether it is stopped or was dropped.
+    closing: Event,
+    grace: Mutex<Duration>,
+    keepers: AtomicUsize,
+    ended: Event,
+    handle: std::sync::OnceLock<Handle>,
+}
 
-fn accept<H: Handler>(serving: &Rc<Serving<H>>, listener: &TcpListener) {
-    let mut pause = FIRST_PAUSE;
-    for stream in listener.incoming() {
-        match stream {
-            Ok(stream) => {
-                pause = FIRST_PAUSE;
-                // It fails for those that have gone already.
-                let _ = stream.set_nodelay(true);
-                serving.serve(stream, false);
-                serving.wait_below(serving.settings.max_connections);
-            }
-            Err(error) => {
-                if pause == FIRST_PAUSE {
-                    tracing::warn!(target: "greenlet_net::http", "cannot accept connections: {error}; trying again");
-                }
-                sleep(pause);
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+impl Control {
+    fn new(grace: Duration) -> Control {
+        Control {
+            closing: Event::new(),
+            grace: Mutex::new(grace),
+            keepers: AtomicUsize::new(0),
+            ended: Event::new(),
+            handle: std::sync::OnceLock::new(),
         }
     }
-}
 
-struct Control {
-    address: SocketAddr,
-    stopping: Event,
-    grace: Mutex<Duration>,
-    ended: Event,
-    /// Connections that had not ended in time.
-    killed: Mutex<usize>,
+    fn grace(&self) -> Duration {
+        *self.grace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, grace: Duration) {
+        if !self.closing.is_set() {
+            *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = grace;
+        }
+        self.closing.set();
+    }
+
+    fn wait_until_closing(&self) {
+        // Set before the server starts, so before any greenlet of its runs.
+        let Some(handle) = self.handle.get() else { return self.closing.wait() };
+        let stopping = handle.stopping();
+        select! {
+            () = self.closing.wait_op() => {},
+            () = stopping.wait_op() => {},
+        }
+    }
 }
 
 /// A [`Server`] at work. Dropping it has it accept nothing more, answer the requests that have come, and end.
-///
-/// It may be used from any thread.
 #[must_use = "dropping it ends the server"]
 pub struct RunningServer {
+    server: StreamServer,
     control: Arc<Control>,
-    keeper: GreenletRef,
 }
 
 impl RunningServer {
-    /// The address that it listens on.
+    /// The address that it listens on; the first one if there are several.
     ///
     /// # Errors
-    /// None today.
+    /// What the system says; `Unsupported` for an address that is none of IP.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.control.address)
+        self.server.local_addr()
+    }
+
+    /// All addresses that it listens on.
+    pub fn local_addresses(&self) -> Vec<Address> {
+        self.server.local_addresses()
+    }
+
+    /// How many connections it has had, and has.
+    pub fn counts(&self) -> Counts {
+        self.server.counts()
     }
 
     /// Accepts nothing more, answers the requests that have come, closes the connections, and waits for all that for as long as `grace`.
-    /// Then connections that are left are closed and their handlers killed. Returns how many these were.
+    /// Then connections that are left are closed and their handlers killed. What is returned counts connections.
     ///
     /// Suspends the greenlet, or blocks a thread that has none. A second call waits for the same end.
-    pub fn stop(&self, grace: Duration) -> usize {
-        self.begin_stop(grace);
-        self.join();
-        *self.control.killed.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn stop(&self, grace: Duration) -> Stopped {
+        self.control.close(grace);
+        self.server.stop(grace)
     }
 
-    fn begin_stop(&self, grace: Duration) {
-        let mut longest = self.control.grace.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.control.stopping.is_set() {
-            *longest = grace;
-        }
-        drop(longest);
-        self.control.stopping.set();
+    /// Waits for the end of the server; when it is killed here, the server stops, with its [grace](Server::grace).
+    ///
+    /// # Errors
+    /// What the listener failed with.
+    pub fn serve_forever(&self) -> io::Result<()> {
+        self.server.serve_forever()
     }
 
-    /// Waits until the server has ended. Suspends the greenlet, or blocks a thread that has none; when it is killed here, the server ends at
-    /// once.
+    /// Waits until the server has ended. Suspends the greenlet, or blocks a thread that has none.
     pub fn join(&self) {
-        struct Killed<'a>(&'a RunningServer);
-        impl Drop for Killed<'_> {
-            fn drop(&mut self) {
-                if !self.0.control.ended.is_set() {
-                    self.0.begin_stop(Duration::ZERO);
-                }
-            }
-        }
-        let _killed = Killed(self);
         self.control.ended.wait();
-        self.keeper.join();
     }
 }
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        self.begin_stop(Duration::MAX);
+        self.control.close(Duration::MAX);
     }
 }
 
 impl fmt::Debug for RunningServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningServer")
-            .field("address", &self.control.address)
+            .field("addresses", &self.local_addresses())
             .field("ended", &self.control.ended.is_set())
             .finish()
+    }
+}
+
+impl<H> fmt::Debug for Server<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -234,9 +350,13 @@ limits! {
     write_timeout: Option<Duration> => write_timeout,
     /// How many requests a connection may have; no limit by default. The last response says `Connection: close`.
     max_requests: Option<u32> => max_requests,
-    /// How many connections there may be at a time on one hub; no limit by default. While there are as many none is accepted: clients wait in the backlog of
-    /// the system.
+    /// How many connections there may be at a time, on all hubs together; no limit by default. While there are as many none is accepted: clients
+    /// wait in the backlog of the system.
     max_connections: usize => max_connections,
+    /// How many connections there may be at a time from one IP address; no limit by default. More are closed at once.
+    max_per_ip: Option<u32> => max_per_ip,
+    /// How long requests in flight may take when [`serve`](Server::serve) is killed; 1 s by default.
+    grace: Duration => grace,
     /// How many requests may be answered at a time on one hub; no limit by default. More wait, before their handlers are called, in the order in which they came.
     max_concurrent: usize => max_concurrent,
     /// What is logged of each request, at level `INFO` with the target `greenlet_net::http::access`; the common format by default.

@@ -5,18 +5,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenlet_core::Instant;
 use greenlet_core::future::Executor;
 use greenlet_core::watcher::Timer;
-use greenlet_core::{Event, Instant};
 use hyper::server::conn::http1;
 
 use super::Handler;
 use super::connection::{Connection, Order};
+use super::crew::Crew;
 use super::settings::Settings;
 use super::task;
 use super::watch::{Clock, Limits};
 use super::wire::Buffers;
 use crate::Stream;
+use crate::server::Admission;
+
+const HYPERS_MAX_HEADERS: usize = 100;
 
 /// Serves connections, on one hub.
 pub(super) struct Serving<H> {
@@ -25,8 +29,11 @@ pub(super) struct Serving<H> {
     pub(super) clock: Clock,
     pub(super) buffers: Rc<Buffers>,
     pub(super) http1: http1::Builder,
+    #[cfg(feature = "http2")]
+    pub(super) http2: hyper::server::conn::http2::Builder<super::h2::Tasks>,
     executor: Rc<Executor>,
     limits: Rc<Limits>,
+    pub(super) crew: Rc<Crew>,
     roll: Rc<Roll>,
     watch: RefCell<Option<Timer>>,
     finishing: Cell<bool>,
@@ -37,18 +44,20 @@ pub(super) struct Roll {
     slots: RefCell<Vec<Option<Rc<Connection>>>>,
     free: RefCell<Vec<usize>>,
     count: Cell<usize>,
-    /// Set when somebody leaves.
-    left: Event,
+    /// Its event is set when somebody leaves.
+    crew: Rc<Crew>,
 }
 
 /// A place in the roll.
 pub(super) struct Enrolled {
     roll: Rc<Roll>,
     slot: usize,
+    /// Its place in the server.
+    _admission: Admission,
 }
 
 impl Roll {
-    fn enroll(self: &Rc<Roll>, connection: Rc<Connection>) -> Enrolled {
+    fn enroll(self: &Rc<Roll>, connection: Rc<Connection>, admission: Admission) -> Enrolled {
         let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
             let mut slots = self.slots.borrow_mut();
             slots.push(None);
@@ -56,7 +65,7 @@ impl Roll {
         });
         self.slots.borrow_mut()[slot] = Some(connection);
         self.count.set(self.count.get() + 1);
-        Enrolled { roll: self.clone(), slot }
+        Enrolled { roll: self.clone(), slot, _admission: admission }
     }
 
     /// Some may leave meanwhile: a task that cannot run any more is dropped when it is woken.
@@ -71,7 +80,7 @@ impl Drop for Enrolled {
         let gone = self.roll.slots.borrow_mut()[self.slot].take();
         self.roll.free.borrow_mut().push(self.slot);
         self.roll.count.set(self.roll.count.get() - 1);
-        self.roll.left.set();
+        self.roll.crew.left.set();
         drop(gone);
     }
 }
@@ -81,39 +90,47 @@ impl<H: Handler> Serving<H> {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(!settings.kill_on_disconnect)
-            .max_headers(settings.max_headers)
             .max_header_size(settings.max_header_bytes)
             // hyper needs 8 KiB at least.
             .max_buf_size(settings.max_header_bytes.max(8 * 1024))
             .header_read_timeout(None);
+        // hyper's own limit costs nothing, and another one a microsecond for each request.
+        if settings.max_headers != HYPERS_MAX_HEADERS {
+            http1.max_headers(settings.max_headers);
+        }
+        let executor = Rc::new(Executor::new());
+        let crew = Rc::new(Crew::new(settings.max_concurrent));
         Rc::new(Serving {
+            #[cfg(feature = "http2")]
+            http2: super::h2::builder(&executor, settings.max_header_bytes),
             handler,
             settings: Rc::new(settings.clone()),
             clock: Clock::new(),
             buffers: Rc::new(Buffers::new()),
             http1,
-            executor: Rc::new(Executor::new()),
+            executor,
             limits: Rc::new(Limits::new(settings)),
             roll: Rc::new(Roll {
                 slots: RefCell::default(),
                 free: RefCell::default(),
                 count: Cell::new(0),
-                left: Event::new(),
+                crew: crew.clone(),
             }),
+            crew,
             watch: RefCell::new(None),
             finishing: Cell::new(false),
         })
     }
 
     /// Serves a connection, in a task of the executor. Does not suspend.
-    pub(super) fn serve<S: Stream>(self: &Rc<Serving<H>>, stream: S, secure: bool) {
+    pub(super) fn serve<S: Stream>(self: &Rc<Serving<H>>, stream: S, secure: bool, admission: Admission) {
         let peer = stream.peer_address().ok();
         let executor = Rc::downgrade(&self.executor);
         let connection = Connection::new(peer, secure, self.clock.now(), executor, self.settings.discard);
         if self.finishing.get() {
             connection.order(Order::Finish);
         }
-        let enrolled = self.roll.enroll(connection.clone());
+        let enrolled = self.roll.enroll(connection.clone(), admission);
         self.watch();
         self.executor.spawn(task::attend(self.clone(), stream, connection, enrolled)).detach();
     }
@@ -140,20 +157,12 @@ impl<H: Handler> Serving<H> {
         self.roll.count.get()
     }
 
-    /// Waits until there are less than so many connections.
-    pub(super) fn wait_below(&self, limit: usize) {
-        while self.count() >= limit {
-            self.roll.left.clear();
-            self.roll.left.wait();
-        }
-    }
-
-    /// As [`wait_below`](Serving::wait_below) one, for so long at most.
+    /// Waits until there are no connections and no handlers, for so long at most.
     pub(super) fn drain(&self, limit: Duration) {
         let begin = Instant::now();
-        while self.count() > 0 {
-            self.roll.left.clear();
-            if !self.roll.left.wait_timeout(limit.saturating_sub(begin.elapsed())) {
+        while self.count() > 0 || self.crew.has_orphans() {
+            self.crew.left.clear();
+            if !self.crew.left.wait_timeout(limit.saturating_sub(begin.elapsed())) {
                 return;
             }
         }
@@ -169,8 +178,10 @@ impl<H: Handler> Serving<H> {
     pub(super) fn give_up(&self) {
         self.finishing.set(true);
         self.roll.each(|connection| {
-            connection.exchanges.borrow().iter().for_each(|exchange| exchange.kill());
+            let exchanges = connection.exchanges.borrow().clone();
+            exchanges.iter().for_each(|exchange| exchange.kill());
             connection.order(Order::GiveUp);
         });
+        self.crew.kill_orphans();
     }
 }

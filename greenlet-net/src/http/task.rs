@@ -34,7 +34,12 @@ pub(super) async fn attend<S: Stream, H: Handler>(
 ) {
     let wire = Rc::new(Wire::new(stream, serving.buffers.clone(), connection.clone(), serving.clock.clone()));
     // Until something comes there is nothing but this.
-    if let Some(first) = first_bytes(&wire, &connection).await {
+    #[cfg_attr(not(feature = "http2"), allow(unused_mut))]
+    if let Some(mut first) = first_bytes(&wire, &connection).await {
+        #[cfg(feature = "http2")]
+        if super::h2::is_meant(&wire, &connection, &mut first).await {
+            return super::h2::converse(&serving, wire, &connection, first).await;
+        }
         converse(&serving, wire, &connection, first).await;
     }
     if let Some(exchange) = connection.upgrading.take() {
@@ -66,6 +71,7 @@ async fn converse<S: Stream, H: Handler>(
         settings: serving.settings.clone(),
         connection: connection.clone(),
         clock: serving.clock.clone(),
+        crew: serving.crew.clone(),
     };
     let mut conn = serving.http1.serve_connection(Io::new(wire.clone(), first), service);
     let end = run(&mut conn, &wire, connection).await;

@@ -78,7 +78,7 @@ impl<S: Stream> Wire<S> {
     }
 
     fn received(&self, n: usize) {
-        if n > 0 && self.connection.phase.get() == Phase::Idle {
+        if n > 0 && self.connection.phase.get() == Phase::Idle && !self.connection.multiplexed.get() {
             self.connection.enter(Phase::Head, self.clock.now());
         }
     }
@@ -126,7 +126,11 @@ impl<S: Stream> Wire<S> {
         if sent > 0 {
             outgoing.clear();
         }
-        self.noting(self.stream.poll_flush(context))
+        let flushed = self.stream.poll_flush(context);
+        if flushed.is_pending() {
+            self.stuck();
+        }
+        flushed
     }
 
     fn poll_send_unsent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,0 +1,80 @@
+//! The handlers at work on one hub: how many there may be, and those whose client has gone.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use greenlet_core::Event;
+
+use super::exchange::Exchange;
+
+pub(super) struct Crew {
+    limit: usize,
+    working: Cell<usize>,
+    /// Handlers that wait for a place.
+    waiting: RefCell<VecDeque<Rc<Exchange>>>,
+    /// Handlers that work on for nobody.
+    orphans: RefCell<Vec<Rc<Exchange>>>,
+    /// Set when something ends that a stop may wait for.
+    pub(super) left: Event,
+}
+
+impl Crew {
+    pub(super) fn new(limit: usize) -> Crew {
+        Crew {
+            limit: limit.max(1),
+            working: Cell::new(0),
+            waiting: RefCell::default(),
+            orphans: RefCell::default(),
+            left: Event::new(),
+        }
+    }
+
+    /// Starts the handler of an exchange, now or when there is a place.
+    pub(super) fn start(&self, exchange: &Rc<Exchange>) {
+        if self.working.get() < self.limit {
+            self.working.set(self.working.get() + 1);
+            exchange.has_place.set(true);
+            exchange.start_now();
+        } else {
+            self.waiting.borrow_mut().push_back(exchange.clone());
+        }
+    }
+
+    /// A handler has ended. Its place goes to the next whose client is still there.
+    pub(super) fn leave(&self, exchange: &Exchange) {
+        if exchange.is_orphan() {
+            self.orphans.borrow_mut().retain(|one| !std::ptr::eq(&**one, exchange));
+            self.left.set();
+        }
+        if !exchange.has_place.get() {
+            return; // killed while it waited for one
+        }
+        loop {
+            let next = self.waiting.borrow_mut().pop_front();
+            match next {
+                Some(next) if next.has_ended() => {}
+                Some(next) if next.is_orphan() => next.kill(),
+                Some(next) => {
+                    next.has_place.set(true);
+                    return next.start();
+                }
+                None => return self.working.set(self.working.get() - 1),
+            }
+        }
+    }
+
+    /// The client of a handler that has not ended does not want it any more.
+    pub(super) fn orphan(&self, exchange: &Rc<Exchange>) {
+        self.orphans.borrow_mut().push(exchange.clone());
+    }
+
+    pub(super) fn has_orphans(&self) -> bool {
+        !self.orphans.borrow().is_empty()
+    }
+
+    pub(super) fn kill_orphans(&self) {
+        let orphans = self.orphans.borrow().clone();
+        orphans.iter().for_each(|orphan| orphan.kill());
+    }
+}
