@@ -349,7 +349,7 @@ fn answers_to_something_else_are_as_if_they_had_not_come() {
                 Reply::Raw(vec![0xff; 1000]),
                 Reply::Raw(pointing_at_itself),
                 Reply::Raw(cut),
-                lie().from_another_port(),
+                lie().sent_by_another_port(),
                 Reply::answer(vec![a(&query.name, 60, [10, 0, 0, 1])]),
             ]
         });

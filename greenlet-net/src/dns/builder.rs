@@ -82,7 +82,7 @@ impl Builder {
             EngineKind::Thread => Engine::System(threads),
             EngineKind::Block => Engine::System(System::InPlace),
             #[cfg(feature = "native-dns")]
-            EngineKind::Native => Engine::Native(super::native::Native::new(self.native)?),
+            EngineKind::Native => Engine::Native(Box::new(super::native::Native::new(self.native)?)),
             #[cfg(not(feature = "native-dns"))]
             EngineKind::Native => return Err(SetupError::NotAvailable),
         }))

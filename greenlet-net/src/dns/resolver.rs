@@ -38,7 +38,7 @@ pub struct Resolver {
 pub(super) enum Engine {
     System(System),
     #[cfg(feature = "native-dns")]
-    Native(Native),
+    Native(Box<Native>),
 }
 
 impl Resolver {

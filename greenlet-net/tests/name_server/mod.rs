@@ -91,7 +91,7 @@ impl Reply {
         self.change(|message| message.kind = Some(kind))
     }
 
-    pub fn from_another_port(self) -> Reply {
+    pub fn sent_by_another_port(self) -> Reply {
         self.change(|message| message.other_port = true)
     }
 
@@ -195,8 +195,10 @@ pub struct NameServer {
     shared: Arc<Shared>,
 }
 
+type Handler = dyn Fn(&Query) -> Vec<Reply> + Send + Sync;
+
 struct Shared {
-    handler: Box<dyn Fn(&Query) -> Vec<Reply> + Send + Sync>,
+    handler: Box<Handler>,
     seen: Mutex<Vec<Query>>,
     asked: Event,
     gate: Mutex<bool>,

@@ -32,8 +32,6 @@ pub(super) struct Sockets {
 struct Idle {
     socket: Socket,
     since: Instant,
-    /// A forked child has the same sockets, and would take the answers of its parent.
-    process: u32,
 }
 
 /// A socket with a random port of its own, connected to one server: the system drops what others send to it.
@@ -45,6 +43,8 @@ pub(super) struct Socket {
     server: SocketAddr,
     /// The hub that watches it, as far as we know.
     thread: ThreadId,
+    /// A forked child has the same sockets, and would take the answers of its parent.
+    process: u32,
     buffer: Box<[u8; BUFFER]>,
     queries: u32,
 }
@@ -71,7 +71,8 @@ impl Sockets {
     pub(super) fn take(&self, server: SocketAddr) -> io::Result<Socket> {
         let thread = thread::current().id();
         let (process, now) = (process::id(), Instant::now());
-        let is_fresh = |idle: &Idle| idle.process == process && now.duration_since(idle.since) < LONGEST_IDLE;
+        let is_fresh =
+            |idle: &Idle| idle.socket.process == process && now.duration_since(idle.since) < LONGEST_IDLE;
         let mut idle = self.lock();
         // The oldest ones are in front.
         let fresh = idle.iter().position(is_fresh).unwrap_or(idle.len());
@@ -84,7 +85,7 @@ impl Sockets {
         drop(old);
         match found {
             Some(socket) => Ok(socket),
-            None => Socket::new(server, thread),
+            None => Socket::new(server, thread, process),
         }
     }
 
@@ -95,7 +96,7 @@ impl Sockets {
         }
         let mut idle = self.lock();
         if idle.len() < MOST_IDLE {
-            idle.push(Idle { socket, since: Instant::now(), process: process::id() });
+            idle.push(Idle { socket, since: Instant::now() });
         }
     }
 
@@ -106,7 +107,7 @@ impl Sockets {
 }
 
 impl Socket {
-    fn new(server: SocketAddr, thread: ThreadId) -> io::Result<Socket> {
+    fn new(server: SocketAddr, thread: ThreadId, process: u32) -> io::Result<Socket> {
         let any: IpAddr = match server {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -115,7 +116,7 @@ impl Socket {
         socket.set_nonblocking(true)?;
         socket.connect(server)?;
         let buffer = Box::new([0; BUFFER]);
-        Ok(Socket { source: Source::new(socket), server, thread, buffer, queries: 0 })
+        Ok(Socket { source: Source::new(socket), server, thread, process, buffer, queries: 0 })
     }
 
     pub(super) fn send(&mut self, message: &[u8], timeout: Duration) -> io::Result<()> {
@@ -134,5 +135,71 @@ impl Socket {
         let length = self.source.io(Direction::Read, Some(timeout), |socket| socket.recv(buffer))?;
         let bytes = &self.buffer[..length];
         Ok(if length == BUFFER { Datagram::CutOff(bytes) } else { Datagram::Whole(bytes) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    fn port(socket: &Socket) -> u16 {
+        socket.source.get_ref().local_addr().unwrap().port()
+    }
+
+    /// Whether the next lookup for this server gets the socket, after it was changed.
+    fn comes_back(server: SocketAddr, change: impl FnOnce(&mut Socket)) -> bool {
+        let sockets = Sockets::new(1);
+        let mut socket = sockets.take(server).unwrap();
+        // Held, so that nobody else gets its port.
+        let held = socket.source.get_ref().try_clone().unwrap();
+        change(&mut socket);
+        sockets.put_back(socket);
+        let next = port(&sockets.take(server).unwrap());
+        next == held.local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn a_socket_serves_one_lookup_after_the_other() {
+        assert!(comes_back(server().1, |_| {}));
+    }
+
+    #[test]
+    fn a_port_is_not_used_for_ever() {
+        assert!(comes_back(server().1, |socket| socket.queries = MOST_QUERIES - 1));
+        assert!(!comes_back(server().1, |socket| socket.queries = MOST_QUERIES));
+    }
+
+    #[test]
+    fn sockets_of_the_parent_are_not_those_of_a_forked_child() {
+        assert!(!comes_back(server().1, |socket| socket.process = 0));
+    }
+
+    #[test]
+    fn every_server_and_every_hub_has_its_own_sockets() {
+        let other = server().1;
+        assert!(!comes_back(server().1, |socket| socket.server = other));
+        let thread = thread::spawn(|| thread::current().id()).join().unwrap();
+        assert!(!comes_back(server().1, |socket| socket.thread = thread));
+    }
+
+    #[test]
+    fn two_lookups_at_once_have_two_ports() {
+        let (sockets, address) = (Sockets::new(2), server().1);
+        let (one, other) = (sockets.take(address).unwrap(), sockets.take(address).unwrap());
+        assert_ne!(port(&one), port(&other));
+    }
+
+    #[test]
+    fn no_more_sockets_are_kept_than_allowed() {
+        let (sockets, address) = (Sockets::new(2), server().1);
+        let all: Vec<Socket> = (0..MOST_IDLE + 10).map(|_| sockets.take(address).unwrap()).collect();
+        all.into_iter().for_each(|socket| sockets.put_back(socket));
+        assert_eq!(sockets.lock().len(), MOST_IDLE);
     }
 }
