@@ -75,12 +75,12 @@
 
 mod address;
 mod attempts;
+#[cfg(feature = "ureq")]
+pub mod client;
 mod connect;
 mod connection;
 mod copy;
 mod datagrams;
-#[cfg(feature = "ureq")]
-pub mod client;
 pub mod dns;
 mod file;
 #[cfg(feature = "http")]
