@@ -29,7 +29,7 @@ fn it_runs_at_once_and_the_caller_goes_on_when_it_suspends() {
         yield_to(&urgent);
         note("caller")();
         assert_eq!(*order.borrow(), ["urgent", "caller"]);
-        greenlet_core::joinall(&[&before, &after, &urgent].map(|greenlet| greenlet.clone()));
+        greenlet_core::joinall([&before, &after, &urgent].map(Clone::clone));
         assert_eq!(*order.borrow(), ["urgent", "caller", "before", "after", "urgent again"]);
     });
 }
