@@ -28,7 +28,7 @@
 //!     let message = socket.recv()?.ok_or("closed too early")?;
 //!     assert_eq!(message.as_text(), Some(format!("message {n}").as_str()));
 //! }
-//! sender.get()??;
+//! sender.join();
 //! socket.close(websocket::CloseCode::Normal, "that was all")?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -8,6 +8,9 @@ use std::io::{self, ErrorKind, Read, Write};
 /// 6455, 5.5.3).
 const PONGS: usize = 16 * 1024;
 
+/// How much is received at once at first: most connections never need more.
+const FIRST: usize = 512;
+
 /// The first byte of a pong: the last frame of its message, opcode 10.
 const PONG: u8 = 0x8a;
 
@@ -17,7 +20,9 @@ pub(super) struct Pipe {
     input: Option<Box<[u8]>>,
     start: usize,
     end: usize,
+    /// How large the next buffer is, and may become: one that was filled is too small.
     size: usize,
+    largest: usize,
     ended: bool,
     /// Whole frames that are to be sent.
     output: Vec<u8>,
@@ -26,18 +31,31 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) fn new(size: usize) -> Pipe {
-        Pipe { input: None, start: 0, end: 0, size, ended: false, output: Vec::new(), pongs: Vec::new() }
+    pub(super) fn new(largest: usize) -> Pipe {
+        Pipe {
+            input: None,
+            start: 0,
+            end: 0,
+            size: largest.min(FIRST),
+            largest,
+            ended: false,
+            output: Vec::new(),
+            pongs: Vec::new(),
+        }
     }
 
     /// The buffer to receive into. Who is killed meanwhile drops it, with nothing in it.
     pub(super) fn take_input(&mut self) -> Box<[u8]> {
-        self.input.take().unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
+        let kept = self.input.take().filter(|input| input.len() == self.size);
+        kept.unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
     }
 
     /// `n` bytes were received; none is the end.
     pub(super) fn put_input(&mut self, input: Box<[u8]>, n: usize) {
         (self.start, self.end, self.ended) = (0, n, n == 0);
+        if n == input.len() {
+            self.size = self.largest.min(2 * self.size);
+        }
         self.input = Some(input);
     }
 

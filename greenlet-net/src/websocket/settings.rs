@@ -35,7 +35,7 @@ impl Default for Settings {
         Settings {
             max_message_size: 1024 * 1024,
             max_frame_size: 1024 * 1024,
-            read_buffer_size: 4096,
+            read_buffer_size: 16 * 1024,
             write_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             keep_alive: Some(KeepAlive { interval: Duration::from_secs(30), limit: Duration::from_secs(20) }),
@@ -60,8 +60,8 @@ impl Settings {
         self
     }
 
-    /// How much is received at once, in bytes. The default is 4096, which every connection keeps as long as it lives; more is faster
-    /// for large messages. Less than 64 is 64.
+    /// How much is received at once, in bytes; more is faster for large messages. The default is 16 KiB. A connection begins with 512 bytes, and keeps a
+    /// buffer of this size when that much came at once. Less than 64 is 64.
     #[must_use]
     pub fn read_buffer_size(mut self, bytes: usize) -> Settings {
         self.read_buffer_size = bytes.max(64);
@@ -104,7 +104,7 @@ impl Settings {
     pub(super) fn of_tungstenite(&self) -> WebSocketConfig {
         WebSocketConfig::default()
             // Its buffer for what it has not understood yet. Ours is in front of it, so there is little to gain from a large one.
-            .read_buffer_size(self.read_buffer_size.min(1024))
+            .read_buffer_size(self.read_buffer_size.min(512))
             // Keeps nothing back: see `Pipe`.
             .write_buffer_size(0)
             .max_message_size(Some(self.max_message_size))

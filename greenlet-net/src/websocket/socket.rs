@@ -34,7 +34,7 @@ use crate::{Address, Stream};
 ///   order in which they came.
 /// - **Pongs are sent by whoever receives**, without waiting: while nobody receives, pings are not answered, nor is a close. A
 ///   peer that floods and does not read costs 16 KiB; then only its last pings are answered.
-/// - **Memory.** A connection keeps its [read buffer](Settings::read_buffer_size) and 1 KiB, a message that is on its way, and what of an incoming message has
+/// - **Memory.** A connection keeps its [read buffer](Settings::read_buffer_size), 512 bytes at first, a message that is on its way, and what of an incoming message has
 ///   arrived, which the [limits](Settings) bound.
 ///
 /// ```

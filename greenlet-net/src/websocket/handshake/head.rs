@@ -61,13 +61,13 @@ pub(super) fn receive<T: TryParse>(
         let before = bytes.len();
         bytes.extend_from_slice(&chunk[..n]);
         // Not after each byte of somebody who sends one at a time; but at once, to see whether it is HTTP.
-        if before == 0 || ends(&bytes[before.saturating_sub(3)..]) {
-            if let Some((size, head)) = T::try_parse(&bytes).map_err(HeadError::Malformed)? {
-                if size > limit {
-                    return Err(HeadError::TooLarge);
-                }
-                return Ok(Head { head, leftover: bytes.split_off(size) });
+        if (before == 0 || ends(&bytes[before.saturating_sub(3)..]))
+            && let Some((size, head)) = T::try_parse(&bytes).map_err(HeadError::Malformed)?
+        {
+            if size > limit {
+                return Err(HeadError::TooLarge);
             }
+            return Ok(Head { head, leftover: bytes.split_off(size) });
         }
         if bytes.len() > limit {
             return Err(HeadError::TooLarge);
