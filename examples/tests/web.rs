@@ -71,7 +71,8 @@ fn files_and_their_parts() {
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("index.html"), "0123456789").unwrap();
     {
-        let server = Server::start(env!("CARGO_BIN_EXE_file_server"), &[directory.to_str().unwrap(), "127.0.0.1:0"]);
+        let server =
+            Server::start(env!("CARGO_BIN_EXE_file_server"), &[directory.to_str().unwrap(), "127.0.0.1:0"]);
         assert!(server.get("/").ends_with("\r\n\r\n0123456789"));
         let part = server.ask("GET /index.html HTTP/1.0\r\nRange: bytes=2-3\r\n\r\n");
         assert!(part.contains(" 206 ") && part.ends_with("\r\n\r\n23"), "{part}");

@@ -22,7 +22,10 @@ pub(super) enum Source {
     /// So many bytes, which are said and not sent: `HEAD`.
     Unsent(u64),
     Bytes(Bytes),
-    Pipe { pipe: Rc<Pipe>, length: Option<u64> },
+    Pipe {
+        pipe: Rc<Pipe>,
+        length: Option<u64>,
+    },
     Frames(Frames),
 }
 
