@@ -297,7 +297,8 @@ fn a_stop_lets_requests_finish_and_closes_what_waits() {
             (Client::connect(address), Client::connect(address), Client::connect(address));
         go_on.set();
         idle.get("/");
-        (began.clear(), go_on.clear());
+        began.clear();
+        go_on.clear();
         busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         began.wait();
         let stopper: Greenlet<usize> = spawn(move || server.stop(FOREVER).killed);

@@ -28,7 +28,7 @@ pub(super) fn wanted(header: &[u8], length: u64) -> Wanted {
     };
     match (number(first), number(last), first.is_empty(), last.is_empty()) {
         (Some(first), Some(last), ..) if last < first => Wanted::All,
-        (Some(first), _, ..) if first >= length && (number(last).is_some() || last.is_empty()) => {
+        (Some(first), ..) if first >= length && (number(last).is_some() || last.is_empty()) => {
             Wanted::Nothing
         }
         (Some(first), Some(last), ..) => Wanted::Part(first..last.saturating_add(1).min(length)),

@@ -193,7 +193,7 @@ fn relative(path: &str) -> Option<PathBuf> {
 }
 
 enum Found {
-    File(OpenFile),
+    File(Box<OpenFile>),
     Directory,
 }
 
@@ -224,7 +224,7 @@ fn open(root: &Path, below: &Path, index: Option<&str>, symlinks: Symlinks) -> i
     if !metadata.is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    Ok(Found::File(OpenFile { file: Arc::new(file), metadata, path }))
+    Ok(Found::File(Box::new(OpenFile { file: Arc::new(file), metadata, path })))
 }
 
 fn redirect(request: &Request) -> Result<Response, StatusCode> {
