@@ -19,16 +19,21 @@ pub fn serve(service: Service, threads: usize, listening: &dyn Fn(SocketAddr)) {
             echo(&listener);
         }
         Service::Http | Service::BusyHttp => {
-            assert_eq!(threads, 1);
-            let listener = ListenOptions::new().backlog(4096).bind(ANY_PORT).expect("a free port");
-            listening(listener.local_addr().expect("a bound socket has an address"));
             let server = Server::new(move |_: Request| {
                 if service == Service::BusyHttp {
                     compute();
                 }
                 HELLO
             });
-            server.serve(listener).expect("a healthy listener");
+            let server = if threads == 1 {
+                let listener = ListenOptions::new().backlog(4096).bind(ANY_PORT).expect("a free port");
+                server.start(listener)
+            } else {
+                server.start_on_hubs(threads, ANY_PORT)
+            };
+            let server = server.expect("a free port");
+            listening(server.local_addr().expect("it listens"));
+            server.join();
         }
     }
 }

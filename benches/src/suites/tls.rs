@@ -112,7 +112,7 @@ fn run_greenlet(workload: &str, size: u64) -> Vec<f64> {
                 let (stream, acceptor) = (listener.accept().expect("somebody connects").0, acceptor.clone());
                 spawn(move || take_all(acceptor.accept(stream).expect("a client")));
             }
-            greenlet_core::Hub::current().join();
+            greenlet_core::Hub::join();
         });
     });
     let value = run(|| {

@@ -46,6 +46,8 @@ pub(super) enum Kind {
     Reader { reader: Box<dyn BufRead>, length: Option<u64> },
     Writer { write: Write, length: Option<u64> },
     Upgrade { on_upgrade: OnUpgrade, run: Upgrade },
+    /// Of a tower service.
+    #[cfg_attr(not(feature = "tower"), expect(dead_code, reason = "nobody makes one"))]
     Frames { frames: Frames, chunk: Bytes },
 }
 
