@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Instant;
 
-use greenlet_core::{run, spawn, yield_now};
+use greenlet_core::{joinall, run, spawn, yield_now};
 use greenlet_net::tls::rustls::client::Resumption;
 use greenlet_net::tls::rustls::server::NoServerSessionStorage;
 use greenlet_net::tls::rustls::{
@@ -108,11 +108,12 @@ fn run_greenlet(workload: &str, size: u64) -> Vec<f64> {
         run(|| {
             let (listener, acceptor) =
                 (greenlet_net::TcpListener::from_std(listener).expect("it listens"), acceptor());
+            let mut served = Vec::new();
             for _ in 0..connections {
                 let (stream, acceptor) = (listener.accept().expect("somebody connects").0, acceptor.clone());
-                spawn(move || take_all(acceptor.accept(stream).expect("a client")));
+                served.push(spawn(move || take_all(acceptor.accept(stream).expect("a client"))));
             }
-            greenlet_core::Hub::join();
+            joinall(&served);
         });
     });
     let value = run(|| {

@@ -1,6 +1,6 @@
 //! A connection as ureq uses it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::{Arc, Weak};
 
 use ureq::Error;
@@ -8,7 +8,7 @@ use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, ShutdownHa
 
 #[cfg(feature = "tls")]
 use crate::tls::TlsStream;
-use crate::{Stream, TcpStream};
+use crate::{Stream, TcpStream, Within};
 
 /// A connection that ureq makes calls on. Made by [`Connector`](super::Connector).
 #[derive(Debug)]
@@ -85,11 +85,10 @@ impl Transport for Connection {
         let timeout = timeout.for_write();
         let limit = limit(&timeout)?;
         let output = &self.buffers.0.output()[..amount];
-        self.socket.stream().set_write_timeout(limit)?;
-        let written = match &*self.socket {
-            Socket::Plain(stream) => { stream }.write_all(output),
-            #[cfg(feature = "tls")]
-            Socket::Tls(stream) => { stream }.write_all(output),
+        let mut stream = self.socket.stream();
+        let written = match limit {
+            Some(limit) => Within::new(stream, limit).write_all(output),
+            None => stream.write_all(output),
         };
         written.map_err(|error| named(error, &timeout))
     }
@@ -97,8 +96,11 @@ impl Transport for Connection {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let timeout = timeout.for_read();
         let limit = limit(&timeout)?;
-        self.socket.stream().set_read_timeout(limit)?;
-        let received = { self.socket.stream() }.read(self.buffers.0.input_append_buf());
+        let (stream, room) = (self.socket.stream(), self.buffers.0.input_append_buf());
+        let received = match limit {
+            Some(limit) => stream.recv_within(room, limit),
+            None => stream.recv(room),
+        };
         let received = received.map_err(|error| named(error, &timeout))?;
         self.buffers.0.input_appended(received);
         Ok(received > 0)

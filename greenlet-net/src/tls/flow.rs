@@ -4,7 +4,7 @@
 //! *sending turn* and with it all ciphertext that there is; so records never change places. Whatever ends a turn, a kill included, puts back
 //! what was not sent.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem;
 use std::net::Shutdown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -278,10 +278,10 @@ impl<S: Stream> Flow<S> {
                 if would_block(&tried) {
                     drop(received);
                     let mut first = [0; FIRST];
-                    if let Some(left) = deadline.left()? {
-                        self.transport.set_read_timeout(Some(left))?;
-                    }
-                    let count = self.transport.recv(&mut first)?;
+                    let count = match deadline.left()? {
+                        Some(left) => self.transport.recv_within(&mut first, left)?,
+                        None => self.transport.recv(&mut first)?,
+                    };
                     let mut state = self.state();
                     state.eof = count == 0;
                     state.session.incoming.extend(&first[..count]);
@@ -309,7 +309,7 @@ impl<S: Stream> Flow<S> {
     // --- writing -----------------------------------------------------------------------------------------------
 
     /// Takes from the slices, in order, until the write buffer is full, and sends it. An error means that nothing was taken.
-    pub(super) fn write(&self, way: &mut Way<'_, '_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn write(&self, way: &mut Way<'_, '_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         ready!(self.send_all(way))?;
         let mut state = self.state();
         if state.closed {
@@ -370,12 +370,12 @@ impl<S: Stream> Flow<S> {
             let mut sending = self.take_sending_turn(state, turn);
             while !sending.ciphertext.is_empty() {
                 let sent = match way {
-                    Way::Block(deadline) => {
-                        if let Some(left) = deadline.left()? {
-                            self.transport.set_write_timeout(Some(left))?;
+                    Way::Block(deadline) => match deadline.left()? {
+                        Some(left) => {
+                            self.transport.send_within(&[IoSlice::new(sending.ciphertext.filled())], left)?
                         }
-                        self.transport.send(sending.ciphertext.filled())?
-                    }
+                        None => self.transport.send(sending.ciphertext.filled())?,
+                    },
                     Way::Poll(context) => {
                         match self.transport.poll_send(context, sending.ciphertext.filled()) {
                             Poll::Ready(sent) => sent?,
@@ -507,7 +507,7 @@ impl<S: Stream> Drop for Flow<S> {
 }
 
 /// Encrypts up to `limit` bytes. `None`: the session is over.
-fn encrypt(session: &mut Session, slices: &[io::IoSlice<'_>], limit: usize) -> Result<Option<usize>, Error> {
+fn encrypt(session: &mut Session, slices: &[IoSlice<'_>], limit: usize) -> Result<Option<usize>, Error> {
     let mut taken = 0;
     // Small slices share a record.
     let mut gathered = Buffer::default();

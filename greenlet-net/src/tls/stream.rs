@@ -15,7 +15,8 @@ use super::flow::{Deadline, Flow, Way};
 use super::session::{Connection, Session};
 use super::settings::{Settings, Truncation};
 use super::split::{self, ReadHalf, WriteHalf};
-use crate::{Address, Stream, TcpStream};
+use crate::timeout::refuse_zero;
+use crate::{Address, Stream, TcpStream, Within};
 
 /// A TLS session on a connection, of a client or a server: made by [`TlsConnector`](super::TlsConnector) and
 /// [`TlsAcceptor`](super::TlsAcceptor).
@@ -76,15 +77,11 @@ impl<S: Stream> TlsStream<S> {
     /// Suspends until the handshake is done, for the handshake timeout at most.
     pub(super) fn shake_hands(self) -> Result<TlsStream<S>, TlsError> {
         let limit = self.flow.settings.handshake_timeout;
+        self.flow.transport.set_read_timeout(None)?;
+        self.flow.transport.set_write_timeout(None)?;
         let done = self.flow.shake_hands(&mut Way::Block(Deadline::after(limit)));
         match (at_once(done), limit) {
-            (Ok(()), limit) => {
-                if limit.is_some() {
-                    self.flow.transport.set_read_timeout(None)?;
-                    self.flow.transport.set_write_timeout(None)?;
-                }
-                Ok(self)
-            }
+            (Ok(()), _) => Ok(self),
             (Err(TlsError::Io(error)), Some(limit)) if error.kind() == io::ErrorKind::TimedOut => {
                 Err(TlsError::HandshakeTimeout(limit))
             }
@@ -102,6 +99,11 @@ impl<S: Stream> TlsStream<S> {
 
     fn writing(&self) -> Way<'_, '_> {
         Way::Block(Deadline::after(self.flow.state().write_timeout))
+    }
+
+    /// The stream for so long: everything that is read and written through what this returns has one limit of time.
+    pub fn within(&self, limit: Duration) -> Within<'_, TlsStream<S>> {
+        Within::new(self, limit)
     }
 
     /// Another handle to the same session: same timeouts, and the same places to wait, one for each direction.
@@ -175,7 +177,7 @@ impl<S: Stream> TlsStream<S> {
     /// # Errors
     /// `InvalidInput` for zero.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.flow.transport.set_read_timeout(timeout)?; // also refuses zero
+        timeout.map_or(Ok(()), refuse_zero)?;
         self.flow.state().read_timeout = timeout;
         Ok(())
     }
@@ -186,7 +188,7 @@ impl<S: Stream> TlsStream<S> {
     /// # Errors
     /// `InvalidInput` for zero.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.flow.transport.set_write_timeout(timeout)?; // also refuses zero
+        timeout.map_or(Ok(()), refuse_zero)?;
         self.flow.state().write_timeout = timeout;
         Ok(())
     }
@@ -342,6 +344,17 @@ impl<S: Stream> Stream for TlsStream<S> {
 
     fn send(&self, buffer: &[u8]) -> io::Result<usize> {
         at_once(self.write_slices(&mut self.writing(), &[IoSlice::new(buffer)]))
+    }
+
+    fn recv_within(&self, buffer: &mut [u8], limit: Duration) -> io::Result<usize> {
+        let limit = self.flow.state().read_timeout.map_or(limit, |timeout| timeout.min(limit));
+        at_once(self.flow.read(&mut Way::Block(Deadline::after(Some(limit))), buffer))
+    }
+
+    /// What was encrypted in time counts as sent, as for a write.
+    fn send_within(&self, buffers: &[IoSlice<'_>], limit: Duration) -> io::Result<usize> {
+        let limit = self.flow.state().write_timeout.map_or(limit, |timeout| timeout.min(limit));
+        at_once(self.write_slices(&mut Way::Block(Deadline::after(Some(limit))), buffers))
     }
 
     fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -170,6 +170,31 @@ fn a_write_all_times_out_as_a_whole_and_what_it_sent_is_a_beginning() {
     });
 }
 
+#[test]
+fn a_limit_for_several_calls_counts_what_was_taken_and_does_not_stay() {
+    run(|| {
+        let (client, mut server) = sessions();
+        fill_session(&client);
+        let (kind, sent) = {
+            let mut limited = client.within(Duration::from_millis(20));
+            (kind(limited.write_all(&vec![8; 4 << 20])), limited.sent())
+        };
+        assert_eq!(kind, ErrorKind::TimedOut);
+        let mut limited = client.within(Duration::from_millis(5));
+        assert_eq!(crate::pair::kind(limited.read(&mut [0; 8])), ErrorKind::TimedOut);
+        let reader = spawn(move || {
+            greenlet_core::sleep(Duration::from_millis(30));
+            let mut all = Vec::new();
+            server.read_to_end(&mut all).unwrap();
+            all.iter().filter(|&&byte| byte == 8).count()
+        });
+        // Without a limit again.
+        (&client).write_all(b"end").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(reader.get().unwrap() as u64, sent);
+    });
+}
+
 /// Writes sevens until nothing goes any more.
 pub fn fill_session(stream: &greenlet_net::tls::TlsStream) -> usize {
     socket2::SockRef::from(stream.get_ref()).set_send_buffer_size(16 * 1024).unwrap();
