@@ -43,12 +43,24 @@ type Upgrade = Box<dyn FnOnce(Upgraded)>;
 pub(super) enum Kind {
     Bytes(Bytes),
     Incoming(Box<Incoming>),
-    Reader { reader: Box<dyn BufRead>, length: Option<u64> },
-    Writer { write: Write, length: Option<u64> },
-    Upgrade { on_upgrade: OnUpgrade, run: Upgrade },
+    Reader {
+        reader: Box<dyn BufRead>,
+        length: Option<u64>,
+    },
+    Writer {
+        write: Write,
+        length: Option<u64>,
+    },
+    Upgrade {
+        on_upgrade: OnUpgrade,
+        run: Upgrade,
+    },
     /// Of a tower service.
     #[cfg_attr(not(feature = "tower"), expect(dead_code, reason = "nobody makes one"))]
-    Frames { frames: Frames, chunk: Bytes },
+    Frames {
+        frames: Frames,
+        chunk: Bytes,
+    },
 }
 
 pub(super) type Frames =
