@@ -311,9 +311,13 @@ impl Write for &File {
         }
         let mut position = self.position();
         let n = self.write_at(buffer, *position)?;
-        // As the system does with what is appended: behind it.
-        let start = if self.shared.appends { self.metadata()?.len() - n as u64 } else { *position };
-        *position = start + n as u64;
+        *position += n as u64;
+        if self.shared.appends
+            && let Ok(now) = self.metadata()
+        {
+            // As the system does with what is appended: behind it.
+            *position = now.len();
+        }
         Ok(n)
     }
 

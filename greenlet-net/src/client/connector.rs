@@ -13,9 +13,9 @@ use ureq::unversioned::transport::{
 #[cfg(feature = "tls")]
 use super::names::bare;
 use super::transport::{Connection, Socket};
-use crate::TcpStream;
 #[cfg(feature = "tls")]
 use crate::tls::{TlsConnector, TlsError};
+use crate::{ConnectOptions, TcpStream};
 
 /// Connects for ureq: sockets and TLS sessions of this crate in ureq's terms. For [`ureq::Agent::with_parts`].
 ///
@@ -62,32 +62,16 @@ impl Connector {
             Some(left) if left.is_zero() => Err(Error::Timeout(details.timeout.reason)),
             left => Ok(left),
         };
-        let mut failure = None;
-        let mut connected = None;
-        for (tried, address) in details.addrs.iter().enumerate() {
-            // Each of the addresses gets its share of the time.
-            let share = left()?.map(|left| left / (details.addrs.len() - tried) as u32);
-            let attempt = match share {
-                Some(share) => {
-                    TcpStream::connect_timeout(address, share.max(std::time::Duration::from_millis(1)))
-                }
-                None => TcpStream::connect(address),
-            };
-            match attempt {
-                Ok(stream) => {
-                    connected = Some(stream);
-                    break;
-                }
-                Err(error) => failure = Some(error),
-            }
+        let mut options = ConnectOptions::new();
+        if let Some(left) = left()? {
+            options = options.timeout(left);
         }
-        let Some(stream) = connected else {
-            left()?;
-            let error = failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no address"));
-            return match error.kind() {
-                io::ErrorKind::TimedOut if deadline.is_some() => Err(Error::Timeout(details.timeout.reason)),
-                _ => Err(Error::Io(error)),
-            };
+        let stream = match options.connect(&details.addrs[..]) {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && deadline.is_some() => {
+                return Err(Error::Timeout(details.timeout.reason));
+            }
+            Err(error) => return Err(Error::Io(error)),
         };
         if details.config.no_delay() {
             stream.set_nodelay(true)?;

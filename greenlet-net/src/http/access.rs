@@ -43,7 +43,10 @@ impl Entry {
         let value = |name| quotable(request.headers(), name);
         let who =
             (format == AccessLog::Combined).then(|| (value(header::REFERER), value(header::USER_AGENT)));
-        let line = format!("{} {} {:?}", request.method(), request.uri(), request.version());
+        // A path may have quotes in it.
+        let target = request.uri().to_string();
+        let line =
+            format!("{} {} {:?}", request.method(), target.as_bytes().escape_ascii(), request.version());
         Box::new(Entry { peer, line, arrived: SystemTime::now(), status: None, bytes: 0, who })
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Connection {
     pub(super) exchanges: RefCell<Vec<Rc<Exchange>>>,
     /// Several requests at once: HTTP/2.
     pub(super) multiplexed: Cell<bool>,
+    /// Requests that the client took back while their handlers were at work.
+    pub(super) orphaned: Cell<u32>,
     /// The client may be sending what nobody reads.
     pub(super) lingers: Cell<bool>,
     /// A response promised another protocol.
@@ -76,6 +78,7 @@ impl Connection {
             order: Cell::new(None),
             exchanges: RefCell::default(),
             multiplexed: Cell::new(false),
+            orphaned: Cell::new(0),
             lingers: Cell::new(false),
             upgrading: Cell::new(None),
             task: Cell::new(None),

@@ -8,6 +8,9 @@ use greenlet_core::Event;
 
 use super::exchange::Exchange;
 
+/// A client of HTTP/2 that takes back so many requests while handlers work at them loses its connection: taking back costs it next to nothing.
+pub(super) const MOST_ORPHANED: u32 = 200;
+
 pub(super) struct Crew {
     limit: usize,
     working: Cell<usize>,
@@ -67,6 +70,11 @@ impl Crew {
     /// The client of a handler that has not ended does not want it any more.
     pub(super) fn orphan(&self, exchange: &Rc<Exchange>) {
         self.orphans.borrow_mut().push(exchange.clone());
+        if !exchange.has_place.get() {
+            // It has not begun, so nobody misses it: it must not wait here with its request for as long as others work.
+            self.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, exchange));
+            exchange.kill();
+        }
     }
 
     pub(super) fn has_orphans(&self) -> bool {

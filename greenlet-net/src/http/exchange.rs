@@ -16,8 +16,8 @@ use hyper::service::Service;
 
 use super::access::Entry;
 use super::body::{Body, Kind};
-use super::connection::{Connection, Phase, Ticks};
-use super::crew::Crew;
+use super::connection::{Connection, Order, Phase, Ticks};
+use super::crew::{Crew, MOST_ORPHANED};
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Source};
 use super::respond::TEXT;
@@ -398,6 +398,11 @@ impl Drop for Finish {
         if !self.exchange.ended.get() && self.exchange.greenlet.get().is_some() {
             self.exchange.orphan.set(true);
             self.crew.orphan(&self.exchange);
+            let orphaned = self.connection.orphaned.get() + 1;
+            self.connection.orphaned.set(orphaned);
+            if self.connection.multiplexed.get() && orphaned >= MOST_ORPHANED {
+                self.connection.order(Order::GiveUp);
+            }
         }
         if let Some(entry) = self.entry.take() {
             entry.write();

@@ -67,11 +67,13 @@ pub(super) async fn converse<S: Stream, H: Handler>(
     };
     let mut conn = pin!(serving.http2.serve_connection(Io::new(wire.clone(), first), service));
     let mut done = None;
+    let mut told = false;
     poll_fn(|context| {
         connection.runs_as(context.waker());
         match connection.order.take() {
-            Some(Order::GiveUp) if connection.exchanges.borrow().is_empty() && done.is_none() => {
-                // Idle for too long, which can be said.
+            Some(Order::GiveUp) if connection.exchanges.borrow().is_empty() && done.is_none() && !told => {
+                // Idle for too long, which can be said: once, and a client that does not answer to it is left at the next look.
+                told = true;
                 conn.as_mut().graceful_shutdown();
             }
             Some(Order::GiveUp) => return Poll::Ready(()),

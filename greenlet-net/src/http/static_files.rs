@@ -123,7 +123,8 @@ impl StaticFiles {
         response.headers_mut().insert(header::CONTENT_TYPE, content_type(&found.path));
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let length = found.metadata.len();
-        let ranges = if validators.allow_range(request.headers()) {
+        // Ranges are for GET only (RFC 9110, 14.2).
+        let ranges = if !head && validators.allow_range(request.headers()) {
             request.headers().get(header::RANGE)
         } else {
             None
@@ -274,6 +275,12 @@ impl Validators {
         list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.tag)
     }
 
+    /// As [`lists_tag`](Validators::lists_tag), with the strong comparison: a weak tag is like no other.
+    fn lists_strong_tag(&self, value: &HeaderValue) -> bool {
+        let Ok(list) = value.to_str() else { return false };
+        list.split(',').map(str::trim).any(|tag| tag == "*" || tag == self.tag)
+    }
+
     /// What the conditions of a request come to (RFC 9110, 13.2.2), if that is not the file.
     fn verdict(&self, headers: &HeaderMap) -> Option<StatusCode> {
         let date = |name| {
@@ -281,7 +288,7 @@ impl Validators {
             httpdate::parse_http_date(value.to_str().ok()?).ok()
         };
         if let Some(tags) = headers.get(header::IF_MATCH) {
-            if !self.lists_tag(tags) {
+            if !self.lists_strong_tag(tags) {
                 return Some(StatusCode::PRECONDITION_FAILED);
             }
         } else if date(header::IF_UNMODIFIED_SINCE).is_some_and(|date| self.modified > date) {

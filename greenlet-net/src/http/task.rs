@@ -106,8 +106,7 @@ async fn converse<S: Stream, H: Handler>(
         End::Lost(error) => tracing::debug!(target: "greenlet_net::http", "{}: {error}", connection.name()),
         End::GaveUp if connection.phase.get() == Phase::Head => {
             drop(conn);
-            wire.begin_turn();
-            wire.gather(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            wire.append(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             close(&wire, connection, serving.clock.now()).await;
         }
         End::GaveUp => {}

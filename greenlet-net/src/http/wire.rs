@@ -1,6 +1,6 @@
 //! hyper's view of a stream.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -61,9 +61,9 @@ impl<S: Stream> Wire<S> {
         Poll::Ready(Ok(Bytes::copy_from_slice(&incoming[..n])))
     }
 
-    /// Adds to what is sent at the end of the turn.
-    pub(super) fn gather(&self, bytes: &[u8]) {
-        self.buffers.outgoing.borrow_mut().extend_from_slice(bytes);
+    /// Adds to what is sent, behind all that hyper has written.
+    pub(super) fn append(&self, bytes: &[u8]) {
+        self.unsent.borrow_mut().extend_from_slice(bytes);
     }
 
     /// Throws away what comes, until its end.
@@ -106,10 +106,24 @@ impl<S: Stream> Wire<S> {
         self.buffers.outgoing.borrow_mut().clear();
     }
 
-    /// Sends what was gathered; what the system does not take now is kept.
+    /// Sends what was gathered; what the system does not take now is kept. Whatever comes of it, the buffer that all connections share is
+    /// empty afterwards: nothing of this one may ever be sent on another.
     pub(super) fn poll_send_gathered(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send_unsent(context))?;
-        let mut outgoing = self.buffers.outgoing.borrow_mut();
+        struct Emptied<'a>(RefMut<'a, Vec<u8>>);
+        impl Drop for Emptied<'_> {
+            fn drop(&mut self) {
+                self.0.clear();
+            }
+        }
+        let outgoing = Emptied(self.buffers.outgoing.borrow_mut());
+        let outgoing = &outgoing.0;
+        match self.poll_send_unsent(context) {
+            Poll::Ready(done) => done?,
+            Poll::Pending => {
+                self.unsent.borrow_mut().extend_from_slice(outgoing);
+                return Poll::Pending;
+            }
+        }
         let mut sent = 0;
         while sent < outgoing.len() {
             match self.noting(self.stream.poll_send(context, &outgoing[sent..])) {
@@ -118,19 +132,11 @@ impl<S: Stream> Wire<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.unsent.borrow_mut().extend_from_slice(&outgoing[sent..]);
-                    outgoing.clear();
                     return Poll::Pending;
                 }
             }
         }
-        if sent > 0 {
-            outgoing.clear();
-        }
-        let flushed = self.stream.poll_flush(context);
-        if flushed.is_pending() {
-            self.stuck();
-        }
-        flushed
+        self.noting(self.stream.poll_flush(context))
     }
 
     fn poll_send_unsent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -45,6 +45,9 @@ pub(super) trait Arrival: 'static {
     fn ender(&self) -> Box<dyn FnOnce() + Send>;
 }
 
+/// Errors of single connections in a row, after which it seems to be the system that has them: then there is a pause after each.
+const MOST_SKIPPED: u32 = 32;
+
 /// What a handler failed with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -138,6 +141,7 @@ impl<A: Arrivals> Acceptor<A> {
     fn accept_all(&self) {
         let mut backoff = self.settings.backoff();
         let mut in_a_row = 0;
+        let mut skipped = 0;
         loop {
             let error = match self.arrivals.next(&mut || self.room.place()) {
                 Ok(None) => {
@@ -145,6 +149,7 @@ impl<A: Arrivals> Acceptor<A> {
                     continue;
                 }
                 Ok(Some((arrival, place))) => {
+                    skipped = 0;
                     if backoff.succeeded() {
                         tracing::info!(target: "greenlet", server = self.name(), "accepting again");
                     }
@@ -161,8 +166,11 @@ impl<A: Arrivals> Acceptor<A> {
             };
             self.life.counters.accept_error();
             match verdict(&error) {
-                Verdict::Skip => yield_now(),
-                Verdict::Pause => {
+                Verdict::Skip if skipped < MOST_SKIPPED => {
+                    skipped += 1;
+                    yield_now();
+                }
+                Verdict::Skip | Verdict::Pause => {
                     let (pause, first) = backoff.failed();
                     if first {
                         tracing::warn!(target: "greenlet", server = self.name(), %error, "cannot accept; trying again");

@@ -54,7 +54,7 @@ pub(super) struct State {
 impl State {
     /// Keeps what came before the close of the peer for those who receive after it, as far as `limit` bytes go.
     pub(super) fn keep(&mut self, message: Message, limit: usize) {
-        self.late_bytes = self.late_bytes.saturating_add(message.as_bytes().len());
+        self.late_bytes = self.late_bytes.saturating_add(size_of::<Message>() + message.as_bytes().len());
         if self.late_bytes <= limit {
             self.late.push_back(message);
         }

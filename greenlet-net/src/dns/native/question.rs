@@ -1,6 +1,6 @@
 //! A question as it goes to a server, and what is an answer to it.
 
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
 use crate::dns::ErrorKind;
@@ -49,7 +49,7 @@ impl Question {
             && match message.queries.as_slice() {
                 [query] => *query == self.query,
                 // Some servers do not repeat what they did not understand.
-                [] => message.answers.is_empty() && message.metadata.response_code.low() != 0,
+                [] => message.answers.is_empty() && did_not_understand(message.metadata.response_code),
                 _ => false,
             };
         fits.then_some(message)
@@ -74,10 +74,17 @@ impl Question {
     }
 }
 
+/// Servers that say so may not have read as far as the question.
+fn did_not_understand(code: ResponseCode) -> bool {
+    matches!(
+        code,
+        ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::ServFail | ResponseCode::Refused
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_proto::op::ResponseCode;
 
     fn asked() -> (Question, Message) {
         let mut question = Question::new(Name::from_ascii("www.example.").unwrap(), RecordType::A);
@@ -118,9 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_need_not_repeat_the_question() {
+    fn only_a_refusal_need_not_repeat_the_question() {
         let (question, mut reply) = asked();
         reply.queries.clear();
+        reply.metadata.response_code = ResponseCode::NXDomain;
+        assert!(question.answered_by(&reply.to_vec().unwrap()).is_none());
         reply.metadata.response_code = ResponseCode::FormErr;
         assert!(question.answered_by(&reply.to_vec().unwrap()).is_some());
     }
