@@ -152,8 +152,11 @@ async fn close<S: Stream>(wire: &Wire<S>, connection: &Connection, now: u32) {
     let mut finished = false;
     poll_fn(|context| {
         connection.runs_as(context.waker());
-        if connection.order.take() == Some(Order::GiveUp) {
-            return Poll::Ready(());
+        match connection.order.take() {
+            Some(Order::GiveUp) => return Poll::Ready(()),
+            // The server ends: it has no time to be polite.
+            Some(Order::Finish) => connection.lingers.set(false),
+            None => {}
         }
         if !finished {
             if ready!(wire.poll_send_gathered(context)).is_err()
