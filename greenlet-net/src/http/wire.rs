@@ -61,6 +61,11 @@ impl<S: Stream> Wire<S> {
         Poll::Ready(Ok(Bytes::copy_from_slice(&incoming[..n])))
     }
 
+    /// Whether the system has taken everything.
+    pub(super) fn is_sent(&self) -> bool {
+        self.unsent.borrow().is_empty()
+    }
+
     /// Adds to what is sent at the end of the turn.
     pub(super) fn gather(&self, bytes: &[u8]) {
         self.buffers.outgoing.borrow_mut().extend_from_slice(bytes);
