@@ -311,6 +311,49 @@ fn idle_connections_do_not_keep_others_waiting() {
 }
 
 #[test]
+fn a_connection_that_rests_goes_on_where_it_was() {
+    run(|| {
+        let (_server, address) = serve(
+            Server::new(|mut request: Request| {
+                let mut body = Vec::new();
+                request.body_mut().read_to_end(&mut body)?;
+                Ok::<_, Error>(format!("{} {}", request.uri(), body.len()))
+            })
+            .write_timeout(SHORT),
+        ); // which makes for short ticks
+        let mut client = Client::connect(address);
+        for round in 0..3 {
+            client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+            assert_eq!(client.answer().text(), "/a 3", "round {round}");
+            // Long enough for it to rest; with a part of the next head, or none.
+            client.send(if round == 1 { "GET /b HT" } else { "" });
+            sleep(Duration::from_millis(150));
+            client.send(if round == 1 {
+                "TP/1.1\r\nHost: a\r\n\r\n"
+            } else {
+                "GET /b HTTP/1.1\r\nHost: a\r\n\r\n"
+            });
+            assert_eq!(client.answer().text(), "/b 0", "round {round}");
+        }
+    });
+}
+
+#[test]
+fn a_body_that_is_on_its_way_is_not_taken_for_a_request_after_a_rest() {
+    run(|| {
+        let (_server, address) =
+            serve(Server::new(|request: Request| request.uri().to_string()).write_timeout(SHORT));
+        let mut client = Client::connect(address);
+        let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.send(format!("POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", hidden.len()));
+        assert_eq!(client.answer().text(), "/early");
+        sleep(Duration::from_millis(150));
+        client.send(hidden);
+        assert_eq!(client.get("/next").text(), "/next");
+    });
+}
+
+#[test]
 fn killing_the_server_ends_everything_it_does() {
     run(|| {
         let (began, ended) = (Rc::new(Event::new()), Rc::new(Event::new()));

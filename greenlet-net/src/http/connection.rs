@@ -31,6 +31,10 @@ pub(super) struct Connection {
     pub(super) multiplexed: Cell<bool>,
     /// Requests that the client took back while their handlers were at work.
     pub(super) orphaned: Cell<u32>,
+    /// Bodies of requests that may not have come entirely.
+    pub(super) bodies: Cell<u32>,
+    /// Has nothing of hyper's, and waits for bytes.
+    pub(super) rests: Cell<bool>,
     /// The client may be sending what nobody reads.
     pub(super) lingers: Cell<bool>,
     /// A response promised another protocol.
@@ -56,6 +60,8 @@ pub(super) enum Phase {
 pub(super) enum Order {
     /// Answer what has come, then end.
     Finish,
+    /// Give hyper's memory back: nothing has come for a while.
+    Rest,
     /// Too slow.
     GiveUp,
 }
@@ -79,6 +85,8 @@ impl Connection {
             exchanges: RefCell::default(),
             multiplexed: Cell::new(false),
             orphaned: Cell::new(0),
+            bodies: Cell::new(0),
+            rests: Cell::new(false),
             lingers: Cell::new(false),
             upgrading: Cell::new(None),
             task: Cell::new(None),
@@ -114,12 +122,31 @@ impl Connection {
         }
     }
 
+    /// A body has come entirely.
+    pub(super) fn body_has_come(&self) {
+        self.bodies.set(self.bodies.get().saturating_sub(1));
+    }
+
+    /// Whether nothing is under way in either direction, as far as the two sides of a request know.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.phase.get() == Phase::Idle
+            && self.bodies.get() == 0
+            && self.stuck_since.get() == 0
+            && !self.lingers.get()
+            && !self.multiplexed.get()
+    }
+
     /// A body that nobody will read.
     pub(super) fn discard(self: &Rc<Connection>, frames: hyper::body::Incoming) {
         self.lingers.set(true);
         if let Some(executor) = self.executor.upgrade() {
             let (connection, limit) = (self.clone(), self.discard_limit);
-            let task = async move { connection.lingers.set(discard(frames, limit).await == Rest::Left) };
+            let task = async move {
+                if discard(frames, limit).await == Rest::Discarded {
+                    connection.lingers.set(false);
+                    connection.body_has_come();
+                }
+            };
             executor.spawn(task).detach();
         }
     }

@@ -22,6 +22,7 @@ pub(super) struct Incoming {
     chunk: Bytes,
     trailers: Option<HeaderMap>,
     ended: bool,
+    failed: bool,
     /// Whether anything was asked for: an expected `100 Continue` is sent for that, and for nothing else.
     asked: bool,
     expects_continue: bool,
@@ -48,9 +49,11 @@ impl Incoming {
         stall: Option<Duration>,
         connection: Rc<Connection>,
     ) -> Incoming {
+        connection.bodies.set(connection.bodies.get() + 1);
         Incoming {
             ended: frames.is_end_stream(),
             frames: Some(frames),
+            failed: false,
             chunk: Bytes::new(),
             trailers: None,
             asked: false,
@@ -98,6 +101,7 @@ impl Incoming {
                 },
                 Ok(Some(Err(error))) => {
                     self.ended = true;
+                    self.failed = true;
                     return Err(cut_off(error));
                 }
                 Ok(None) => self.ended = true,
@@ -154,7 +158,12 @@ impl Drop for Incoming {
         let Some(frames) = self.frames.take() else { return };
         // A client that waits for leave to send its body does not get it any more. The connection ends after the response.
         let never_comes = self.expects_continue && !self.asked;
-        if !self.ended && !frames.is_end_stream() {
+        if self.failed {
+            return;
+        }
+        if self.ended || frames.is_end_stream() {
+            self.connection.body_has_come();
+        } else {
             if never_comes {
                 self.connection.lingers.set(true);
             } else {

@@ -40,7 +40,7 @@ use crate::{Address, TcpStream};
 ///
 /// # Limits
 ///
-/// Every setting below that has a default is one. Times are kept with a precision of an eighth of the shortest of them, up to a second.
+/// Every setting below that has a default is one. Times are kept with a precision of an eighth of the shortest of them, up to a quarter of a second.
 #[must_use = "it serves when it is started"]
 pub struct Server<H> {
     handler: Arc<H>,

@@ -20,6 +20,8 @@ use crate::Stream;
 /// How hyper's part of a connection ended.
 enum End {
     Done(hyper::Result<()>),
+    /// Nothing has come for a while.
+    Rested,
     /// The stream failed.
     Lost(io::Error),
     GaveUp,
@@ -33,14 +35,21 @@ pub(super) async fn attend<S: Stream, H: Handler>(
     enrolled: Enrolled,
 ) {
     let wire = Rc::new(Wire::new(stream, serving.buffers.clone(), connection.clone(), serving.clock.clone()));
-    // Until something comes there is nothing but this.
-    #[cfg_attr(not(feature = "http2"), allow(unused_mut))]
-    if let Some(mut first) = first_bytes(&wire, &connection).await {
-        #[cfg(feature = "http2")]
-        if super::h2::is_meant(&wire, &connection, &mut first).await {
-            return super::h2::converse(&serving, wire, &connection, first).await;
+    let mut next = Some((wire, Bytes::new()));
+    while let Some((wire, mut first)) = next.take() {
+        if first.is_empty() {
+            // Until something comes there is nothing but this.
+            connection.rests.set(true);
+            let Some(came) = first_bytes(&wire, &connection).await else { break };
+            first = came;
+            connection.rests.set(false);
         }
-        converse(&serving, wire, &connection, first).await;
+        #[cfg(feature = "http2")]
+        if connection.requests.get() == 0 && super::h2::is_meant(&wire, &connection, &mut first).await {
+            super::h2::converse(&serving, wire, &connection, first).await;
+            break;
+        }
+        next = converse(&serving, wire, &connection, first).await;
     }
     if let Some(exchange) = connection.upgrading.take() {
         exchange.cancel_upgrade();
@@ -60,12 +69,13 @@ async fn first_bytes<S: Stream>(wire: &Wire<S>, connection: &Connection) -> Opti
     first.await.filter(|first| !first.is_empty())
 }
 
+/// Lets hyper talk. `Some`: nothing has come for a while, and the connection goes on without hyper; with what has come if something did.
 async fn converse<S: Stream, H: Handler>(
     serving: &Rc<Serving<H>>,
     wire: Rc<Wire<S>>,
     connection: &Rc<Connection>,
     first: Bytes,
-) {
+) -> Option<(Rc<Wire<S>>, Bytes)> {
     let service = Exchanges {
         handler: serving.handler.clone(),
         settings: serving.settings.clone(),
@@ -90,7 +100,7 @@ async fn converse<S: Stream, H: Handler>(
                     exchange.poll_ended(context)
                 })
                 .await;
-                return;
+                return None;
             }
             drop(conn);
             close(&wire, connection, serving.clock.now()).await;
@@ -110,7 +120,13 @@ async fn converse<S: Stream, H: Handler>(
             close(&wire, connection, serving.clock.now()).await;
         }
         End::GaveUp => {}
+        End::Rested => {
+            let http1::Parts { io, read_buf, .. } = conn.into_parts();
+            let ahead = io.into_first(read_buf);
+            return Some((wire, ahead));
+        }
     }
+    None
 }
 
 /// Lets hyper work until it is done.
@@ -125,7 +141,11 @@ async fn run<S: Stream, H: Handler>(
         match connection.order.take() {
             Some(Order::GiveUp) => return Poll::Ready(End::GaveUp),
             Some(Order::Finish) => Pin::new(&mut *conn).graceful_shutdown(),
-            None => {}
+            // It may have changed since the order was given.
+            Some(Order::Rest) if done.is_none() && connection.is_quiet() && wire.is_sent() => {
+                return Poll::Ready(End::Rested);
+            }
+            Some(Order::Rest) | None => {}
         }
         wire.begin_turn();
         if done.is_none()
@@ -151,8 +171,11 @@ async fn close<S: Stream>(wire: &Wire<S>, connection: &Connection, now: u32) {
     let mut finished = false;
     poll_fn(|context| {
         connection.runs_as(context.waker());
-        if connection.order.take() == Some(Order::GiveUp) {
-            return Poll::Ready(());
+        match connection.order.take() {
+            Some(Order::GiveUp) => return Poll::Ready(()),
+            // The server ends: it has no time to be polite.
+            Some(Order::Finish) => connection.lingers.set(false),
+            Some(Order::Rest) | None => {}
         }
         if !finished {
             if ready!(wire.poll_send_gathered(context)).is_err()

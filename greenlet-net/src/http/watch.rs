@@ -40,14 +40,15 @@ pub(super) struct Limits {
 
 /// How long the rest of what a client sends is awaited, which would otherwise reset the connection and with it the response.
 const CLOSING: Duration = Duration::from_secs(2);
-const LONGEST_TICK: Duration = Duration::from_secs(1);
+/// Also how soon a connection that waits gives memory back.
+const LONGEST_TICK: Duration = Duration::from_millis(250);
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
 impl Limits {
     pub(super) fn new(settings: &Settings) -> Limits {
         let all =
             [settings.keep_alive, settings.header_timeout, settings.request_timeout, settings.write_timeout];
-        let shortest = all.into_iter().flatten().min().unwrap_or(LONGEST_TICK);
+        let shortest = all.into_iter().flatten().min().unwrap_or(Duration::MAX);
         let tick = (shortest / 8).clamp(SHORTEST_TICK, LONGEST_TICK);
         // One more: the tick that it began in was under way.
         let ticks = |limit: Duration| -> Ticks {
@@ -74,7 +75,20 @@ impl Limits {
         }
         let since = connection.since.get();
         let too_slow = match connection.phase.get() {
-            Phase::Idle => over(since, self.idle),
+            Phase::Idle => {
+                // A tick that was whole.
+                let waits = now.wrapping_sub(since) >= 2;
+                let idle = over(since, self.idle);
+                if waits
+                    && !idle
+                    && connection.order.get().is_none()
+                    && !connection.rests.get()
+                    && connection.is_quiet()
+                {
+                    return connection.order(Order::Rest);
+                }
+                idle
+            }
             Phase::Head => over(since, self.head),
             Phase::Closing => over(since, Some(self.closing)),
             Phase::Busy => {

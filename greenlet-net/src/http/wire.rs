@@ -61,6 +61,11 @@ impl<S: Stream> Wire<S> {
         Poll::Ready(Ok(Bytes::copy_from_slice(&incoming[..n])))
     }
 
+    /// Whether the system has taken everything.
+    pub(super) fn is_sent(&self) -> bool {
+        self.unsent.borrow().is_empty()
+    }
+
     /// Adds to what is sent, behind all that hyper has written.
     pub(super) fn append(&self, bytes: &[u8]) {
         self.unsent.borrow_mut().extend_from_slice(bytes);
