@@ -66,7 +66,7 @@ static WORKLOADS: &[Workload] = &[
             better: Better::Lower,
             about: "resident memory for a session that was used once; of greenlet, every second one has a greenlet that waits to read",
         }],
-        size: Size::Tasks { full: 2_000, quick: 200 },
+        size: Size::Tasks { full: 800, quick: 200 },
         fresh_process: true,
     },
 ];
@@ -120,6 +120,7 @@ fn run_greenlet(workload: &str, size: u64) -> Vec<f64> {
         let connector = connector();
         let connect = || {
             let stream = greenlet_net::TcpStream::connect(address).expect("it listens");
+            stream.set_nodelay(true).expect("it is open");
             connector.connect("localhost", stream).expect("a server")
         };
         client(workload, size, connect, |stream| stream.shutdown(Shutdown::Write).expect("it is open"))
@@ -135,7 +136,10 @@ fn idle_greenlets(sessions: u64) -> f64 {
     spawn(move || {
         for stream in listener.incoming() {
             let acceptor = acceptor.clone();
-            spawn(move || take_all(acceptor.accept(stream.expect("a client")).expect("a client")));
+            spawn(move || {
+                let mut stream = acceptor.accept(stream.expect("a client")).expect("a client");
+                while stream.read(&mut [0]).is_ok_and(|count| count > 0) {}
+            });
         }
     });
     let mut open = Vec::new();
@@ -187,6 +191,7 @@ type Blocking<C> = StreamOwned<C, std::net::TcpStream>;
 fn connect(config: &Arc<ClientConfig>, address: SocketAddr) -> Blocking<ClientConnection> {
     let name = "localhost".try_into().expect("it is a name");
     let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    stream.set_nodelay(true).expect("it is open");
     let mut session = ClientConnection::new(config.clone(), name).expect("it is complete");
     while session.is_handshaking() {
         session.complete_io(&mut stream).expect("a server");
