@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use greenlet_core::Event;
 
+use super::connection::{Connection, Order, Ticks};
 use super::exchange::Exchange;
 
 pub(super) struct Crew {
@@ -15,6 +16,8 @@ pub(super) struct Crew {
     waiting: RefCell<VecDeque<Rc<Exchange>>>,
     /// Handlers that work on for nobody.
     orphans: RefCell<Vec<Rc<Exchange>>>,
+    /// Connections that were busy and may come to rest.
+    tired: RefCell<VecDeque<Rc<Connection>>>,
     /// Set when something ends that a stop may wait for.
     pub(super) left: Event,
 }
@@ -26,6 +29,7 @@ impl Crew {
             working: Cell::new(0),
             waiting: RefCell::default(),
             orphans: RefCell::default(),
+            tired: RefCell::default(),
             left: Event::new(),
         }
     }
@@ -67,6 +71,33 @@ impl Crew {
     /// The client of a handler that has not ended does not want it any more.
     pub(super) fn orphan(&self, exchange: &Rc<Exchange>) {
         self.orphans.borrow_mut().push(exchange.clone());
+    }
+
+    /// A connection has nothing to do for now.
+    #[inline]
+    pub(super) fn may_rest(&self, connection: &Rc<Connection>) {
+        if !connection.listed.replace(true) {
+            self.tired.borrow_mut().push_back(connection.clone());
+        }
+    }
+
+    /// Has those come to rest that have waited for a tick.
+    pub(super) fn put_to_rest(&self, now: Ticks) {
+        let tired = std::mem::take(&mut *self.tired.borrow_mut());
+        for connection in tired {
+            if connection.has_gone() {
+                continue;
+            }
+            if now.wrapping_sub(connection.since.get()) >= 2
+                && connection.is_quiet()
+                && connection.order.get().is_none()
+            {
+                connection.listed.set(false);
+                connection.order(Order::Rest);
+            } else {
+                self.tired.borrow_mut().push_back(connection);
+            }
+        }
     }
 
     pub(super) fn has_orphans(&self) -> bool {
