@@ -33,6 +33,9 @@ pub(super) struct Connection {
     pub(super) orphaned: Cell<u32>,
     /// Bodies of requests that may not have come entirely.
     pub(super) bodies: Cell<u32>,
+    pub(super) gone: Cell<bool>,
+    /// Is in the list of those that may come to rest.
+    pub(super) listed: Cell<bool>,
     /// Has nothing of hyper's, and waits for bytes.
     pub(super) rests: Cell<bool>,
     /// The client may be sending what nobody reads.
@@ -86,6 +89,8 @@ impl Connection {
             multiplexed: Cell::new(false),
             orphaned: Cell::new(0),
             bodies: Cell::new(0),
+            gone: Cell::new(false),
+            listed: Cell::new(false),
             rests: Cell::new(false),
             lingers: Cell::new(false),
             upgrading: Cell::new(None),
@@ -125,6 +130,11 @@ impl Connection {
     /// A body has come entirely.
     pub(super) fn body_has_come(&self) {
         self.bodies.set(self.bodies.get().saturating_sub(1));
+    }
+
+    /// Whether its task has ended.
+    pub(super) fn has_gone(&self) -> bool {
+        self.gone.get()
     }
 
     /// Whether nothing is under way in either direction, as far as the two sides of a request know.

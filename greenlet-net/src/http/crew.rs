@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use greenlet_core::Event;
 
+use super::connection::{Connection, Order, Ticks};
 use super::exchange::Exchange;
 
 /// A client of HTTP/2 that takes back so many requests while handlers work at them loses its connection: taking back costs it next to nothing.
@@ -18,6 +19,8 @@ pub(super) struct Crew {
     waiting: RefCell<VecDeque<Rc<Exchange>>>,
     /// Handlers that work on for nobody.
     orphans: RefCell<Vec<Rc<Exchange>>>,
+    /// Connections that were busy and may come to rest.
+    tired: RefCell<VecDeque<Rc<Connection>>>,
     /// Set when something ends that a stop may wait for.
     pub(super) left: Event,
 }
@@ -29,6 +32,7 @@ impl Crew {
             working: Cell::new(0),
             waiting: RefCell::default(),
             orphans: RefCell::default(),
+            tired: RefCell::default(),
             left: Event::new(),
         }
     }
@@ -74,6 +78,33 @@ impl Crew {
             // It has not begun, so nobody misses it: it must not wait here with its request for as long as others work.
             self.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, exchange));
             exchange.kill();
+        }
+    }
+
+    /// A connection has nothing to do for now.
+    #[inline]
+    pub(super) fn may_rest(&self, connection: &Rc<Connection>) {
+        if !connection.listed.replace(true) {
+            self.tired.borrow_mut().push_back(connection.clone());
+        }
+    }
+
+    /// Has those come to rest that have waited for a tick.
+    pub(super) fn put_to_rest(&self, now: Ticks) {
+        let tired = std::mem::take(&mut *self.tired.borrow_mut());
+        for connection in tired {
+            if connection.has_gone() {
+                continue;
+            }
+            if now.wrapping_sub(connection.since.get()) >= 2
+                && connection.is_quiet()
+                && connection.order.get().is_none()
+            {
+                connection.listed.set(false);
+                connection.order(Order::Rest);
+            } else {
+                self.tired.borrow_mut().push_back(connection);
+            }
         }
     }
 

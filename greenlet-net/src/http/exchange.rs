@@ -29,6 +29,8 @@ use super::{Handler, Request};
 
 /// What a connection's task and a handler's greenlet tell each other.
 pub(super) struct Exchange {
+    /// Until the greenlet takes it. It is some 300 bytes, which this saves from being moved about.
+    request: Cell<Option<http::Request<hyper::body::Incoming>>>,
     answer: Cell<Option<http::Response<Outgoing>>>,
     timed_out: Cell<bool>,
     since: Ticks,
@@ -49,6 +51,7 @@ pub(super) struct Exchange {
 impl Exchange {
     fn new(since: Ticks, connect: bool) -> Rc<Exchange> {
         Rc::new(Exchange {
+            request: Cell::new(None),
             answer: Cell::new(None),
             timed_out: Cell::new(false),
             since,
@@ -173,10 +176,11 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
                 exchange.answer(refuse(status));
             }
             None => {
-                let request = self.take_over(request, &exchange);
-                let handler = self.handler.clone();
+                exchange.request.set(Some(request));
+                let (handler, connection) = (self.handler.clone(), connection.clone());
+                let settings = self.settings.clone();
                 let at_work = AtWork { exchange: exchange.clone(), crew: self.crew.clone() };
-                let greenlet = Greenlet::new(move || respond(&*handler, request, at_work));
+                let greenlet = Greenlet::new(move || respond(&*handler, &settings, connection, at_work));
                 let _ = exchange.greenlet.set(greenlet);
                 self.crew.start(&exchange);
             }
@@ -185,23 +189,26 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
     }
 }
 
-impl<H> Exchanges<H> {
-    /// The request as handlers know it.
-    fn take_over(&self, request: http::Request<hyper::body::Incoming>, exchange: &Rc<Exchange>) -> Request {
-        let (mut parts, body) = request.into_parts();
-        if parts.extensions.remove::<hyper::upgrade::OnUpgrade>().is_some() {
-            parts.extensions.insert(exchange.upgrade.get_or_init(OnUpgrade::new).clone());
-        }
-        let mut body = if body.is_end_stream() {
-            Body::empty()
-        } else {
-            let expects = parts.headers.contains_key(header::EXPECT);
-            let (limit, stall) = (self.settings.max_body, self.settings.body_timeout);
-            Body::incoming(Incoming::new(body, expects, limit, stall, self.connection.clone()))
-        };
-        body.connection = Some(self.connection.clone());
-        Request::from_parts(parts, body)
+/// The request as handlers know it.
+fn take_over(
+    request: http::Request<hyper::body::Incoming>,
+    settings: &Settings,
+    connection: Rc<Connection>,
+    exchange: &Exchange,
+) -> Request {
+    let (mut parts, body) = request.into_parts();
+    if parts.extensions.remove::<hyper::upgrade::OnUpgrade>().is_some() {
+        parts.extensions.insert(exchange.upgrade.get_or_init(OnUpgrade::new).clone());
     }
+    let mut body = if body.is_end_stream() {
+        Body::empty()
+    } else {
+        let expects = parts.headers.contains_key(header::EXPECT);
+        let (limit, stall) = (settings.max_body, settings.body_timeout);
+        Body::incoming(Incoming::new(body, expects, limit, stall, connection.clone()))
+    };
+    body.connection = Some(connection);
+    Request::from_parts(parts, body)
 }
 
 /// What is refused without asking the handler.
@@ -251,8 +258,10 @@ impl Drop for AtWork {
 }
 
 /// The handler's greenlet.
-fn respond<H: Handler>(handler: &H, request: Request, at_work: AtWork) {
+fn respond<H: Handler>(handler: &H, settings: &Settings, connection: Rc<Connection>, at_work: AtWork) {
     let exchange = &at_work.exchange;
+    let Some(request) = exchange.request.take() else { return };
+    let request = take_over(request, settings, connection, exchange);
     let bodiless = request.method() == Method::HEAD;
     let response = handler.handle(request);
     let bodiless = bodiless || has_no_body(response.status());
@@ -393,6 +402,7 @@ impl Drop for Finish {
         exchanges.retain(|one| !Rc::ptr_eq(one, &self.exchange));
         if exchanges.is_empty() && self.connection.phase.get() == Phase::Busy {
             self.connection.enter(Phase::Idle, self.clock.now());
+            self.crew.may_rest(&self.connection);
         }
         drop(exchanges);
         if !self.exchange.ended.get() && self.exchange.greenlet.get().is_some() {

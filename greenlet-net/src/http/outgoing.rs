@@ -11,6 +11,9 @@ use super::body::Frames;
 use super::exchange::Finish;
 use super::writer::Pipe;
 
+/// hyper copies as much at once to its buffer.
+const PIECE: usize = 32 * 1024;
+
 pub(super) struct Outgoing {
     source: Source,
     /// Dropped when the response was handed over entirely, or will never be.
@@ -50,9 +53,8 @@ impl Body for Outgoing {
         let polled = match &mut self.source {
             Source::Empty | Source::Unsent(_) => Poll::Ready(None),
             Source::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.source = Source::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+                let piece = if bytes.len() > PIECE { bytes.split_to(PIECE) } else { std::mem::take(bytes) };
+                Poll::Ready(if piece.is_empty() { None } else { Some(Ok(Frame::data(piece))) })
             }
             Source::Pipe { pipe, .. } => {
                 pipe.poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))

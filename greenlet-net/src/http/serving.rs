@@ -35,7 +35,6 @@ pub(super) struct Serving<H> {
     limits: Rc<Limits>,
     pub(super) crew: Rc<Crew>,
     roll: Rc<Roll>,
-    watch: RefCell<Option<Timer>>,
     finishing: Cell<bool>,
 }
 
@@ -44,6 +43,7 @@ pub(super) struct Roll {
     slots: RefCell<Vec<Option<Rc<Connection>>>>,
     free: RefCell<Vec<usize>>,
     count: Cell<usize>,
+    watch: RefCell<Option<Timer>>,
     /// Its event is set when somebody leaves.
     crew: Rc<Crew>,
 }
@@ -80,6 +80,9 @@ impl Drop for Enrolled {
         let gone = self.roll.slots.borrow_mut()[self.slot].take();
         self.roll.free.borrow_mut().push(self.slot);
         self.roll.count.set(self.roll.count.get() - 1);
+        if let Some(gone) = &gone {
+            gone.gone.set(true);
+        }
         self.roll.crew.left.set();
         drop(gone);
     }
@@ -114,10 +117,10 @@ impl<H: Handler> Serving<H> {
                 slots: RefCell::default(),
                 free: RefCell::default(),
                 count: Cell::new(0),
+                watch: RefCell::new(None),
                 crew: crew.clone(),
             }),
             crew,
-            watch: RefCell::new(None),
             finishing: Cell::new(false),
         })
     }
@@ -137,17 +140,25 @@ impl<H: Handler> Serving<H> {
 
     /// Looks at the connections every tick, for as long as there are any.
     fn watch(&self) {
-        let mut watch = self.watch.borrow_mut();
+        let mut watch = self.roll.watch.borrow_mut();
         match &*watch {
             Some(timer) if timer.active() => return,
-            _ => {}
+            Some(timer) => return timer.again(),
+            None => {}
         }
         let (roll, clock, limits) = (Rc::downgrade(&self.roll), self.clock.clone(), self.limits.clone());
         let tick = limits.tick;
         let look = move || {
             clock.tick();
-            if let Some(roll) = roll.upgrade() {
+            let Some(roll) = roll.upgrade() else { return };
+            roll.crew.put_to_rest(clock.now());
+            if clock.now() % limits.round == 0 {
                 roll.each(|connection| limits.check(connection, clock.now()));
+            }
+            if roll.count.get() == 0
+                && let Some(timer) = &*roll.watch.borrow()
+            {
+                timer.stop();
             }
         };
         *watch = Some(Timer::every(tick, tick, look).uncounted());

@@ -31,6 +31,8 @@ impl Clock {
 /// The limits, in ticks.
 pub(super) struct Limits {
     pub(super) tick: Duration,
+    /// How many ticks are between two looks at all connections.
+    pub(super) round: Ticks,
     idle: Option<Ticks>,
     head: Option<Ticks>,
     request: Option<Ticks>,
@@ -40,8 +42,10 @@ pub(super) struct Limits {
 
 /// How long the rest of what a client sends is awaited, which would otherwise reset the connection and with it the response.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Also how soon a connection that waits gives memory back.
-const LONGEST_TICK: Duration = Duration::from_millis(250);
+/// Also half of how soon a connection that waits gives memory back.
+const LONGEST_TICK: Duration = Duration::from_millis(50);
+/// How often all connections are looked at, at least.
+const LONGEST_ROUND: Duration = Duration::from_millis(250);
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
 impl Limits {
@@ -50,6 +54,7 @@ impl Limits {
             [settings.keep_alive, settings.header_timeout, settings.request_timeout, settings.write_timeout];
         let shortest = all.into_iter().flatten().min().unwrap_or(Duration::MAX);
         let tick = (shortest / 8).clamp(SHORTEST_TICK, LONGEST_TICK);
+        let round = (shortest / 8).clamp(tick, LONGEST_ROUND);
         // One more: the tick that it began in was under way.
         let ticks = |limit: Duration| -> Ticks {
             let ticks = limit.as_nanos().div_ceil(tick.as_nanos()) + 1;
@@ -57,6 +62,7 @@ impl Limits {
         };
         Limits {
             tick,
+            round: Ticks::try_from(round.as_nanos() / tick.as_nanos()).unwrap_or(1).max(1),
             idle: settings.keep_alive.map(ticks),
             head: settings.header_timeout.map(ticks),
             request: settings.request_timeout.map(ticks),
@@ -75,20 +81,7 @@ impl Limits {
         }
         let since = connection.since.get();
         let too_slow = match connection.phase.get() {
-            Phase::Idle => {
-                // A tick that was whole.
-                let waits = now.wrapping_sub(since) >= 2;
-                let idle = over(since, self.idle);
-                if waits
-                    && !idle
-                    && connection.order.get().is_none()
-                    && !connection.rests.get()
-                    && connection.is_quiet()
-                {
-                    return connection.order(Order::Rest);
-                }
-                idle
-            }
+            Phase::Idle => over(since, self.idle),
             Phase::Head => over(since, self.head),
             Phase::Closing => over(since, Some(self.closing)),
             Phase::Busy => {

@@ -195,7 +195,9 @@ impl<S: Stream> Io<S> {
     /// What was read and not used, followed by what hyper has of that kind.
     pub(super) fn into_first(self, read: Bytes) -> Bytes {
         match (self.first.is_empty(), read.is_empty()) {
-            (true, _) => read,
+            // Not the empty rest of what may hold a large buffer.
+            (true, true) => Bytes::new(),
+            (true, false) => read,
             (_, true) => self.first,
             _ => [read, self.first].concat().into(),
         }
@@ -241,8 +243,10 @@ impl<S: Stream> Write for Io<S> {
         self.wire.poll_write(context, buffers)
     }
 
+    /// hyper then gathers in one buffer, which costs less than its list of buffers where responses are small. Where they are large, they come in
+    /// [pieces](super::outgoing).
     fn is_write_vectored(&self) -> bool {
-        true
+        false
     }
 
     /// At the end of the turn.
