@@ -215,7 +215,8 @@ fn open(root: &Path, below: &Path, index: Option<&str>, symlinks: Symlinks) -> i
     if symlinks == Symlinks::Within && !real.starts_with(&root) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    // Not a link put there meanwhile, and not waiting for the other end of a pipe.
+    // Its last name is not a link put there meanwhile; who may rename directories in the root is trusted. And there is no waiting for the other
+    // end of a pipe.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = File::options().read(true).custom_flags(flags).open(&real)?;
     let metadata = file.metadata()?;

@@ -159,6 +159,8 @@ impl Command {
     }
 
     /// Whether it is killed when its [`Child`] is dropped. Default: `false`.
+    ///
+    /// One that was dropped before it had ended, killed or not, stays a zombie until the next child is started or dropped.
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut Command {
         self.kill_on_drop = kill;
         self

@@ -33,6 +33,9 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 // --- the page ------------------------------------------------------------------------------------------------------
 
+/// Connections of browsers at once; further ones wait to be accepted. A page has two at most, and keeps one idle.
+pub const CONNECTIONS: usize = 2 * USERS;
+
 /// The longest text that a page sends, in characters.
 pub const TEXT: usize = 2000;
 

@@ -45,6 +45,7 @@ pub fn serve(
     Server::new(move |request: Request| answer(&guests, request))
         // What is only a little too long is refused by what gets it, with a reason.
         .max_body(4 * limits::BODY as u64)
+        .max_connections(limits::CONNECTIONS)
         .access_log(AccessLog::Off)
         .start(listener)
 }
