@@ -40,6 +40,8 @@ pub(super) struct Connection {
     pub(super) rests: Cell<bool>,
     /// The client may be sending what nobody reads.
     pub(super) lingers: Cell<bool>,
+    /// The exchange of the last request, to be used again: it is some 700 bytes.
+    pub(super) spare: Cell<Option<Rc<Exchange>>>,
     /// A response promised another protocol.
     pub(super) upgrading: Cell<Option<Rc<Exchange>>>,
     task: Cell<Option<Waker>>,
@@ -93,6 +95,7 @@ impl Connection {
             listed: Cell::new(false),
             rests: Cell::new(false),
             lingers: Cell::new(false),
+            spare: Cell::new(None),
             upgrading: Cell::new(None),
             task: Cell::new(None),
             executor,

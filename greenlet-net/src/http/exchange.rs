@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use greenlet_core::{Greenlet, GreenletExit, Kill, yield_to};
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::service::Service;
 
@@ -63,6 +63,22 @@ impl Exchange {
             has_place: Cell::new(false),
             orphan: Cell::new(false),
         })
+    }
+
+    /// For the next request of a connection, whose last exchange nobody has any more.
+    fn of_next(spare: Option<Rc<Exchange>>, since: Ticks, connect: bool) -> Rc<Exchange> {
+        let Some(mut spare) = spare else { return Exchange::new(since, connect) };
+        let Some(exchange) = Rc::get_mut(&mut spare) else { return Exchange::new(since, connect) };
+        *exchange.request.get_mut() = None;
+        *exchange.answer.get_mut() = None;
+        *exchange.task.get_mut() = None;
+        exchange.greenlet = OnceCell::new();
+        exchange.upgrade = OnceCell::new();
+        for flag in [&exchange.timed_out, &exchange.ended, &exchange.has_place, &exchange.orphan] {
+            flag.set(false);
+        }
+        (exchange.since, exchange.connect) = (since, connect);
+        spare
     }
 
     pub(super) fn since(&self) -> Ticks {
@@ -159,7 +175,7 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
         let count = connection.requests.get().saturating_add(1);
         connection.requests.set(count);
         connection.enter(Phase::Busy, now);
-        let exchange = Exchange::new(now, request.method() == Method::CONNECT);
+        let exchange = Exchange::of_next(connection.spare.take(), now, request.method() == Method::CONNECT);
         connection.exchanges.borrow_mut().push(exchange.clone());
         let finish = Finish {
             connection: connection.clone(),
@@ -214,16 +230,22 @@ fn take_over(
 /// What is refused without asking the handler.
 fn refusal(request: &http::Request<hyper::body::Incoming>, settings: &Settings) -> Option<StatusCode> {
     let target = request.uri();
-    let length = target.path().len() + target.query().map_or(0, |query| query.len() + 1);
-    if length > settings.max_uri {
+    if target.path_and_query().is_some_and(|whole| whole.as_str().len() > settings.max_uri) {
         return Some(StatusCode::URI_TOO_LONG);
     }
     // RFC 9112, section 3.2.
-    if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+    if request.version() == Version::HTTP_11 && !has_one_host(request.headers()) {
         return Some(StatusCode::BAD_REQUEST);
     }
     let body = request.body().size_hint().lower();
     (body > settings.max_body).then_some(StatusCode::PAYLOAD_TOO_LARGE)
+}
+
+fn has_one_host(headers: &HeaderMap) -> bool {
+    if headers.keys_len() == headers.len() {
+        return headers.contains_key(header::HOST);
+    }
+    headers.get_all(header::HOST).iter().count() == 1
 }
 
 fn refuse(status: StatusCode) -> http::Response<Outgoing> {
@@ -413,6 +435,8 @@ impl Drop for Finish {
             if self.connection.multiplexed.get() && orphaned >= MOST_ORPHANED {
                 self.connection.order(Order::GiveUp);
             }
+        } else {
+            self.connection.spare.set(Some(self.exchange.clone()));
         }
         if let Some(entry) = self.entry.take() {
             entry.write();

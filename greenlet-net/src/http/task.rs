@@ -123,6 +123,7 @@ async fn converse<S: Stream, H: Handler>(
         End::Rested => {
             let http1::Parts { io, read_buf, .. } = conn.into_parts();
             let ahead = io.into_first(read_buf);
+            connection.spare.take();
             return Some((wire, ahead));
         }
     }
