@@ -75,7 +75,9 @@ impl IntoResponse for NotUpgradable {
 ///     if let Some(claim) = request.extensions_mut().remove::<OnUpgrade>() {
 ///         spawn(move || claim.wait().map(|client| drop(client)));
 ///     }
-///     Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header("upgrade", "nothing").body("".into()).unwrap()
+///     let mut response = Response::default();
+///     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+///     response
 /// }
 /// ```
 #[derive(Clone)]

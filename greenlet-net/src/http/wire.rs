@@ -45,12 +45,15 @@ pub(super) struct Wire<S> {
     /// Gathered in earlier turns, and not taken by the system yet.
     unsent: RefCell<Vec<u8>>,
     sent_of_unsent: Cell<usize>,
+    /// hyper has bytes for which there was no room.
+    hyper_waits: Cell<bool>,
 }
 
 impl<S: Stream> Wire<S> {
     pub(super) fn new(stream: S, buffers: Rc<Buffers>, connection: Rc<Connection>, clock: Clock) -> Wire<S> {
         let (unsent, sent_of_unsent) = (RefCell::default(), Cell::new(0));
-        Wire { stream, buffers, connection, clock, unsent, sent_of_unsent }
+        let hyper_waits = Cell::new(false);
+        Wire { stream, buffers, connection, clock, unsent, sent_of_unsent, hyper_waits }
     }
 
     /// The first bytes that come; none at the end.
@@ -141,7 +144,11 @@ impl<S: Stream> Wire<S> {
                 }
             }
         }
-        self.noting(self.stream.poll_flush(context))
+        match self.stream.poll_flush(context) {
+            // Of what was sent here: there may be more that hyper has still.
+            Poll::Ready(Ok(())) if self.hyper_waits.get() => Poll::Ready(Ok(())),
+            flushed => self.noting(flushed),
+        }
     }
 
     fn poll_send_unsent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -176,7 +183,9 @@ impl<S: Stream> Wire<S> {
             }
         }
         ready!(self.poll_send_gathered(context))?;
-        self.noting(self.stream.poll_send_vectored(context, pieces))
+        let sent = self.noting(self.stream.poll_send_vectored(context, pieces));
+        self.hyper_waits.set(sent.is_pending());
+        sent
     }
 }
 
