@@ -8,7 +8,7 @@
 //!     curl http://127.0.0.1:8088/none        Not Found, with status 404
 //!     curl http://127.0.0.1:8088/slow        sleeps for two seconds, and keeps nobody else waiting
 //!     curl -N http://127.0.0.1:8088/count    ten lines, one every half second
-//!     curl -d 'name=Ada' http://127.0.0.1:8088/greet
+//!     curl -d name=Ada http://127.0.0.1:8088/greet
 //!
 //! Each request is logged to standard error. Ctrl-C ends it, when the requests in flight are answered. An argument is another address.
 
