@@ -374,6 +374,26 @@ fn what_came_before_the_close_is_received_after_it_up_to_a_limit() {
 }
 
 #[test]
+fn empty_messages_before_the_close_are_not_kept_without_end() {
+    run(|| {
+        let (socket, raw) = ours(Role::Server, &settings());
+        for _ in 0..3000 {
+            raw.send(FIN | BINARY, &[]);
+        }
+        raw.close(1000, "");
+        let closer = spawn({
+            let socket = socket.clone();
+            move || socket.close(CloseCode::Normal, "").is_ok()
+        });
+        raw.expect_close(1000);
+        raw.expect_end();
+        drop(raw);
+        assert!(closer.get().unwrap());
+        assert_eq!(socket.iter().count(), 1024);
+    });
+}
+
+#[test]
 fn both_may_close_at_once() {
     run(|| {
         let (client, server) = both(&settings());

@@ -39,6 +39,9 @@ pub(super) struct Connection {
     state: Mutex<State>,
 }
 
+/// Messages kept while somebody waits for the close.
+const MOST_LATE: usize = 1024;
+
 pub(super) struct State {
     pub(super) engine: Engine,
     pub(super) end: Option<End>,
@@ -52,10 +55,11 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Keeps what came before the close of the peer for those who receive after it, as far as `limit` bytes go.
+    /// Keeps what came before the close of the peer for those who receive after it, as far as `limit` bytes go, and not without end if there is
+    /// nothing in them.
     pub(super) fn keep(&mut self, message: Message, limit: usize) {
-        self.late_bytes = self.late_bytes.saturating_add(size_of::<Message>() + message.as_bytes().len());
-        if self.late_bytes <= limit {
+        self.late_bytes = self.late_bytes.saturating_add(message.as_bytes().len());
+        if self.late_bytes <= limit && self.late.len() < MOST_LATE {
             self.late.push_back(message);
         }
     }
