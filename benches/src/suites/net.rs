@@ -1,7 +1,8 @@
 //! The suite `net`: servers on one core, with the load on another.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
 
 use crate::harness::{Better, Figure, Runtime, Size, Suite, Workload};
 use crate::load::{Exchange, Load, ask_once};
@@ -123,12 +124,25 @@ fn idle_bytes(setup: Setup, connections: u64) -> io::Result<f64> {
     let server = Server::start(&setup)?;
     let exchange = exchange(&server, setup.service(), 1)?;
     // What is allocated once is there after the first few.
-    drop(Load::connect(server.address, 10, &exchange)?);
+    drop(open_and_use(&server, 10, &exchange)?);
     let before = server.resident_bytes();
-    let load = Load::connect(server.address, connections as usize, &exchange)?;
+    let open = open_and_use(&server, connections, &exchange)?;
+    // Who gives memory back after a while has done so.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     let grown = server.resident_bytes().saturating_sub(before);
-    drop(load);
+    drop(open);
     Ok(grown as f64 / connections as f64)
+}
+
+/// Opens connections one after the other, and exchanges once over each.
+fn open_and_use(server: &Server, connections: u64, exchange: &Exchange) -> io::Result<Vec<TcpStream>> {
+    let open = |_| {
+        let mut stream = TcpStream::connect(server.address)?;
+        stream.write_all(&exchange.request)?;
+        stream.read_exact(&mut vec![0; exchange.answer])?;
+        Ok(stream)
+    };
+    (0..connections).map(open).collect()
 }
 
 /// What is sent to a service, and how long its answer is.
