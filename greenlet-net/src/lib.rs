@@ -92,6 +92,7 @@ mod pipe;
 pub mod process;
 #[cfg(target_os = "linux")]
 mod readiness;
+mod requested;
 pub mod server;
 mod socket;
 mod split;

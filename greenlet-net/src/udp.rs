@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Type};
 use crate::ToAddresses;
 use crate::attempts::{Task, first_success};
 use crate::datagrams::{Datagrams, datagram_socket};
+use crate::requested::Requested;
 use crate::socket::Socket;
 use crate::target::resolve;
 
@@ -64,12 +65,7 @@ datagram_socket!(UdpSocket, std: std::net::UdpSocket, address: SocketAddr);
 /// ```
 #[derive(Clone, Default, Debug)]
 pub struct UdpOptions {
-    reuse_address: bool,
-    reuse_port: bool,
-    only_v6: Option<bool>,
-    recv_buffer_size: Option<usize>,
-    send_buffer_size: Option<usize>,
-    device: Option<Vec<u8>>,
+    requested: Requested,
 }
 
 impl UdpOptions {
@@ -80,7 +76,7 @@ impl UdpOptions {
 
     /// Whether several sockets may have the address (`SO_REUSEADDR`), as several receivers of one multicast group. Default: `false`.
     pub fn reuse_address(mut self, reuse: bool) -> UdpOptions {
-        self.reuse_address = reuse;
+        self.requested.reuse_address = reuse;
         self
     }
 
@@ -88,32 +84,32 @@ impl UdpOptions {
     /// for it. Default: `false`.
     #[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
     pub fn reuse_port(mut self, reuse: bool) -> UdpOptions {
-        self.reuse_port = reuse;
+        self.requested.reuse_port = reuse;
         self
     }
 
     /// Whether a socket on an IPv6 address takes IPv6 only. Default: what the system does. No effect on IPv4 addresses.
     pub fn only_v6(mut self, only: bool) -> UdpOptions {
-        self.only_v6 = Some(only);
+        self.requested.only_v6 = Some(only);
         self
     }
 
     /// The size of the receive buffer, in bytes: what comes while it is full is lost. Default: the system's.
     pub fn recv_buffer_size(mut self, bytes: usize) -> UdpOptions {
-        self.recv_buffer_size = Some(bytes);
+        self.requested.recv_buffer_size = Some(bytes);
         self
     }
 
     /// The size of the send buffer, in bytes. Default: the system's.
     pub fn send_buffer_size(mut self, bytes: usize) -> UdpOptions {
-        self.send_buffer_size = Some(bytes);
+        self.requested.send_buffer_size = Some(bytes);
         self
     }
 
     /// The network interface that it uses, no other (`SO_BINDTODEVICE`). Default: all.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn device(mut self, name: &str) -> UdpOptions {
-        self.device = Some(name.as_bytes().to_vec());
+        self.requested.device = Some(name.as_bytes().to_vec());
         self
     }
 
@@ -128,30 +124,8 @@ impl UdpOptions {
 
     fn bind_one(&self, address: &SocketAddr) -> io::Result<UdpSocket> {
         let socket = Socket::new(Domain::for_address(*address), Type::DGRAM, Some(Protocol::UDP))?;
-        let set = socket.options();
-        if self.reuse_address {
-            set.set_reuse_address(true)?;
-        }
-        #[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
-        if self.reuse_port {
-            set.set_reuse_port(true)?;
-        }
-        if let Some(only) = self.only_v6
-            && address.is_ipv6()
-        {
-            set.set_only_v6(only)?;
-        }
-        if let Some(bytes) = self.recv_buffer_size {
-            set.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = self.send_buffer_size {
-            set.set_send_buffer_size(bytes)?;
-        }
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Some(device) = &self.device {
-            set.bind_device(Some(device))?;
-        }
-        set.bind(&(*address).into())?;
+        self.requested.apply(&socket, *address)?;
+        socket.options().bind(&(*address).into())?;
         Ok(UdpSocket { datagrams: Datagrams::new(socket) })
     }
 }

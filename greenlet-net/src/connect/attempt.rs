@@ -34,16 +34,7 @@ impl Attempt {
 impl ConnectOptions {
     fn prepare(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
         let set = socket.options();
-        if let Some(bytes) = self.send_buffer_size {
-            set.set_send_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = self.recv_buffer_size {
-            set.set_recv_buffer_size(bytes)?;
-        }
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Some(device) = &self.device {
-            set.bind_device(Some(device))?;
-        }
+        self.requested.apply(socket, address)?;
         for before in &self.before {
             before(socket.as_fd())?;
         }

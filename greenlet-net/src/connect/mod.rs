@@ -15,6 +15,7 @@ use greenlet_core::io::Source;
 
 use crate::connection::Connection;
 use crate::dns::Resolver;
+use crate::requested::Requested;
 use crate::socket::Socket;
 use crate::target::resolve;
 use crate::{TcpStream, ToAddresses};
@@ -41,9 +42,7 @@ pub struct ConnectOptions {
     source_v4: Option<SocketAddr>,
     source_v6: Option<SocketAddr>,
     reuse_address: bool,
-    device: Option<Vec<u8>>,
-    send_buffer_size: Option<usize>,
-    recv_buffer_size: Option<usize>,
+    requested: Requested,
     before: Vec<Before>,
 }
 
@@ -96,20 +95,20 @@ impl ConnectOptions {
     /// The network interface that the connection must use (`SO_BINDTODEVICE`). Default: whichever leads there.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn device(mut self, name: &str) -> ConnectOptions {
-        self.device = Some(name.as_bytes().to_vec());
+        self.requested.device = Some(name.as_bytes().to_vec());
         self
     }
 
     /// The size of the send buffer, in bytes. Default: the system's, which grows as it is needed; a size that is set does not.
     pub fn send_buffer_size(mut self, bytes: usize) -> ConnectOptions {
-        self.send_buffer_size = Some(bytes);
+        self.requested.send_buffer_size = Some(bytes);
         self
     }
 
     /// The size of the receive buffer, in bytes. Set here rather than later it also bounds the window that the peer is told
     /// of first. Default: the system's, which grows as it is needed; a size that is set does not.
     pub fn recv_buffer_size(mut self, bytes: usize) -> ConnectOptions {
-        self.recv_buffer_size = Some(bytes);
+        self.requested.recv_buffer_size = Some(bytes);
         self
     }
 
