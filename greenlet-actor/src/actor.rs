@@ -1,17 +1,20 @@
-//! The trait, and the loop that runs it.
+//! The trait, and making actors.
 
-use std::cell::Cell;
 use std::panic::Location;
 use std::sync::Arc;
 
-use greenlet_core::{
-    AsyncResult, Builder, GreenletError, GreenletExit, Queue, StackSize, attempt, raise, yield_now,
-};
+use greenlet_core::{AsyncResult, StackSize};
 
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
-use crate::cell::{Force, Life, Mail, MailCell};
+use crate::bounded::{Bounded, Overflow};
+use crate::cell::{AnyCell, Cell};
 use crate::context::Context;
 use crate::exit::{Exit, InitError};
+use crate::life::{Force, Life, Rare, Started, flag};
+use crate::monitor::Down;
+use crate::run::system::System;
+use crate::run::{self, Home, Local};
+use crate::signals;
 
 /// State, messages, and what to do with them.
 ///
@@ -47,7 +50,7 @@ use crate::exit::{Exit, InitError};
 /// # }).unwrap();
 /// ```
 pub trait Actor: Sized + 'static {
-    /// What it receives. Messages cross threads, hence `Send`; the actor itself stays on its hub.
+    /// What it receives. Messages cross threads, hence `Send`. The actor itself need not be: see [`spawn_local`](Actor::spawn_local).
     type Message: Send + 'static;
 
     /// Called once, before the first message: OTP's `init`. An error ends the actor without
@@ -77,17 +80,43 @@ pub trait Actor: Sized + 'static {
         if exit.is_normal() { Ok(()) } else { Err(exit) }
     }
 
-    /// Called once at the end, whatever the reason, except after a kill (of the actor or its greenlet, and by the end of
+    /// Handles the end of a [monitored](Context::monitor) actor; comes in order with the messages. By default nothing happens.
+    ///
+    /// # Errors
+    /// As [`receive`](Actor::receive).
+    fn handle_down(&mut self, down: Down, ctx: &mut Context<Self>) -> Result<(), Exit> {
+        let _ = (down, ctx);
+        Ok(())
+    }
+
+    /// What the message is called in reports, traces and [`ActorInfo`](crate::ActorInfo): asked before each message, so it should cost
+    /// nothing. By default the name of the message's type.
+    fn label(message: &Self::Message) -> &'static str {
+        let _ = message;
+        std::any::type_name::<Self::Message>()
+    }
+
+    /// Called once at the end, whatever the reason, except after a kill (of the actor, and by the end of
     /// [`run`](greenlet_core::run)) and a failed [`init`](Actor::init). It may block
     /// cooperatively. Then the actor is dropped.
     fn terminate(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
         let _ = (exit, ctx);
     }
 
-    /// Spawns the actor on this thread's hub. Returns at once; [`init`](Actor::init) runs in the actor's first turn.
+    /// Spawns the actor in this thread's [`System`](crate::System), or on its hub if it is in none. Returns at once; [`init`](Actor::init) runs
+    /// in the actor's first turn.
     #[track_caller]
-    fn spawn(self) -> ActorRef<Self::Message> {
+    fn spawn(self) -> ActorRef<Self::Message>
+    where
+        Self: Send,
+    {
         ActorBuilder::new().spawn(self)
+    }
+
+    /// As [`spawn`](Actor::spawn), for an actor that stays on this thread's hub, so that it need not be `Send`.
+    #[track_caller]
+    fn spawn_local(self) -> ActorRef<Self::Message> {
+        ActorBuilder::new().spawn_local(self)
     }
 
     /// Spawns the actor and waits until [`init`](Actor::init) is done, as OTP's `start`. If the caller is killed or times out
@@ -96,8 +125,20 @@ pub trait Actor: Sized + 'static {
     /// # Errors
     /// [`InitError`] with the reason for which it did not start.
     #[track_caller]
-    fn start(self) -> Result<ActorRef<Self::Message>, InitError> {
+    fn start(self) -> Result<ActorRef<Self::Message>, InitError>
+    where
+        Self: Send,
+    {
         ActorBuilder::new().start(self)
+    }
+
+    /// As [`start`](Actor::start), for an actor that stays on this thread's hub.
+    ///
+    /// # Errors
+    /// [`InitError`] with the reason for which it did not start.
+    #[track_caller]
+    fn start_local(self) -> Result<ActorRef<Self::Message>, InitError> {
+        ActorBuilder::new().start_local(self)
     }
 }
 
@@ -120,9 +161,14 @@ pub trait Actor: Sized + 'static {
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder spawns nothing by itself"]
 pub struct ActorBuilder {
-    greenlet: Builder,
+    name: Option<String>,
+    stack: Option<StackSize>,
+    site: Option<&'static Location<'static>>,
     capacity: Option<usize>,
+    overflow: Overflow,
     links: Vec<AnyActor>,
+    parent: Option<AnyActor>,
+    home: Option<Home>,
 }
 
 impl ActorBuilder {
@@ -131,14 +177,13 @@ impl ActorBuilder {
         ActorBuilder::default()
     }
 
-    /// The name, shown in reports.
+    /// The name, shown in reports. It need not be unique: see [`register`](crate::registry) for names by which actors are found.
     pub fn name(mut self, name: impl Into<String>) -> ActorBuilder {
-        self.greenlet = self.greenlet.name(name);
+        self.name = Some(name.into());
         self
     }
 
-    /// Bounds the mailbox: [`send`](ActorRef::send) waits when so many messages are there, and
-    /// [`try_send`](ActorRef::try_send) fails.
+    /// Bounds the mailbox. What happens with more messages says [`overflow`](ActorBuilder::overflow).
     ///
     /// # Panics
     /// When spawning, if `messages` is 0.
@@ -147,15 +192,22 @@ impl ActorBuilder {
         self
     }
 
-    /// The place shown as where it was spawned, instead of the call that spawns it.
-    pub(crate) fn spawn_site(mut self, site: &'static Location<'static>) -> ActorBuilder {
-        self.greenlet = self.greenlet.spawn_site(site);
+    /// What a full mailbox does. Default: [`send`](ActorRef::send) waits.
+    pub fn overflow(mut self, overflow: Overflow) -> ActorBuilder {
+        self.overflow = overflow;
         self
     }
 
-    /// The stack on which handlers run.
+    /// The place shown as where it was spawned, instead of the call that spawns it.
+    pub(crate) fn spawn_site(mut self, site: &'static Location<'static>) -> ActorBuilder {
+        self.site = Some(site);
+        self
+    }
+
+    /// The stack on which handlers run. An actor with a size of its own has a new greenlet for each time that it finds messages, which costs more than
+    /// the shared ones.
     pub fn stack_size(mut self, size: StackSize) -> ActorBuilder {
-        self.greenlet = self.greenlet.stack_size(size);
+        self.stack = Some(size);
         self
     }
 
@@ -165,12 +217,29 @@ impl ActorBuilder {
         self
     }
 
+    /// The supervisor that starts it: it is linked with that one, and obeys it.
+    pub(crate) fn parent(mut self, parent: &AnyActor) -> ActorBuilder {
+        self.parent = Some(parent.clone());
+        self.link(parent)
+    }
+
+    /// Spawns it in this system, on the hub with the least to do, instead of the caller's. A system that has ended kills it at once.
+    pub fn system(mut self, system: &System) -> ActorBuilder {
+        self.home = system.home();
+        self
+    }
+
     /// As [`Actor::spawn`].
     #[track_caller]
-    pub fn spawn<A: Actor>(self, actor: A) -> ActorRef<A::Message> {
-        let new = self.make(actor);
-        new.actor.greenlet().start();
-        new.actor
+    pub fn spawn<A: Actor + Send>(self, actor: A) -> ActorRef<A::Message> {
+        self.make(actor, 0).begin()
+    }
+
+    /// As [`Actor::spawn_local`].
+    #[track_caller]
+    pub fn spawn_local<A: Actor>(mut self, actor: A) -> ActorRef<A::Message> {
+        self.home = None;
+        self.make(actor, flag::PINNED).begin()
     }
 
     /// As [`Actor::start`].
@@ -178,184 +247,70 @@ impl ActorBuilder {
     /// # Errors
     /// [`InitError`] with the reason for which it did not start.
     #[track_caller]
-    pub fn start<A: Actor>(self, actor: A) -> Result<ActorRef<A::Message>, InitError> {
-        let new = self.make(actor);
-        new.actor.greenlet().start();
-        new.wait()
+    pub fn start<A: Actor + Send>(self, actor: A) -> Result<ActorRef<A::Message>, InitError> {
+        self.make(actor, 0).start()
     }
 
-    /// Makes the actor, linked but not started.
+    /// As [`Actor::start_local`].
+    ///
+    /// # Errors
+    /// [`InitError`] with the reason for which it did not start.
     #[track_caller]
-    pub(crate) fn make<A: Actor>(self, actor: A) -> New<A::Message> {
-        let mailbox = self.capacity.map_or_else(Queue::unbounded, Queue::bounded);
-        let cell = Arc::new(MailCell { mailbox, life: Life::default() });
-        let started = Arc::new(AsyncResult::new());
-        let this = ActorRef::new(cell.clone());
-        // Dropped with the closure if the actor is killed before it ran.
-        let last_rites =
-            LastRites { cell: cell.clone(), started: started.clone(), performed: Cell::new(false) };
-        let ctx = Context::new(this.clone());
-        let greenlet = self.greenlet.build(move || live(actor, ctx, last_rites));
-        cell.life.set_greenlet((*greenlet).clone());
-        for other in &self.links {
-            this.link(other);
+    pub fn start_local<A: Actor>(mut self, actor: A) -> Result<ActorRef<A::Message>, InitError> {
+        self.home = None;
+        self.make(actor, flag::PINNED).start()
+    }
+
+    /// Makes the actor, linked but not begun. Without `PINNED` among the flags, `A` is `Send`.
+    #[track_caller]
+    pub(crate) fn make<A: Actor>(self, actor: A, flags: u32) -> New<A::Message> {
+        let site = self.site.unwrap_or(Location::caller());
+        let home = self.home.unwrap_or_else(|| Local::here().home());
+        let rare = (self.name.is_some() || self.stack.is_some()).then(|| Rare::new(self.name, self.stack));
+        let life = Life::new(home, site, flags, rare);
+        let bounded = self.capacity.map(|capacity| Box::new(Bounded::new(capacity, self.overflow)));
+        let cell = Cell::new(actor, life, bounded);
+        let any: Arc<dyn AnyCell> = cell.clone();
+        if !cell.life().home.part().keep(&any) {
+            // The hub ends, or has ended. Whoever runs it finds this.
+            cell.life().request_stop(Force::Kill, Exit::Killed);
         }
-        New { actor: this, started }
+        let actor = ActorRef::new(cell);
+        if let Some(parent) = self.parent {
+            any.life().set_parent(parent);
+        }
+        for other in &self.links {
+            signals::link(&AnyActor::new(any.clone()), other);
+        }
+        New { actor, activation: any }
     }
 }
 
-type Started = AsyncResult<Result<(), Exit>>;
-
-/// An actor that was made; its greenlet is to be started.
+/// An actor that was made and has not begun.
 pub(crate) struct New<M> {
     pub(crate) actor: ActorRef<M>,
-    started: Arc<Started>,
+    activation: Arc<dyn AnyCell>,
 }
 
 impl<M: Send + 'static> New<M> {
-    /// Says which supervisor it belongs to.
-    pub(crate) fn set_parent(&self, parent: &AnyActor) {
-        self.actor.any_cell().cell().life().set_parent(parent.id());
+    /// Lets it run.
+    pub(crate) fn begin(self) -> ActorRef<M> {
+        run::schedule(self.activation);
+        self.actor
     }
 
-    /// Waits until `init` is done.
-    pub(crate) fn wait(self) -> Result<ActorRef<M>, InitError> {
-        match self.started.get() {
-            Ok(Ok(())) => Ok(self.actor),
+    /// Lets it run, and waits until `init` is done.
+    pub(crate) fn start(self) -> Result<ActorRef<M>, InitError> {
+        let started: Arc<Started> = Arc::new(AsyncResult::new());
+        let _ = self.actor.life().rare().started.set(started.clone());
+        let actor = self.begin();
+        match started.get() {
+            Ok(Ok(())) => Ok(actor),
             Ok(Err(exit)) => {
-                self.actor.greenlet().join();
+                actor.join();
                 Err(InitError { exit })
             }
-            Err(_) => Err(InitError { exit: self.actor.join() }),
+            Err(_) => Err(InitError { exit: actor.join() }),
         }
-    }
-}
-
-/// Ends what others see of an actor, also when it never ran.
-struct LastRites<M: Send + 'static> {
-    cell: Arc<MailCell<M>>,
-    started: Arc<Started>,
-    performed: Cell<bool>,
-}
-
-impl<M: Send + 'static> LastRites<M> {
-    fn perform(&self, exit: Exit) {
-        if self.performed.replace(true) {
-            return;
-        }
-        // The reason is recorded first, so that whoever hears of the end finds it.
-        self.cell.life.finish(exit.clone());
-        if !self.started.ready() {
-            self.started.set(Err(exit));
-        }
-        // From now on sends fail; and askers whose questions are still here hear that nobody will answer.
-        self.cell.mailbox.shutdown();
-        while let Ok(mail) = self.cell.mailbox.try_get() {
-            discard(mail);
-        }
-    }
-}
-
-impl<M: Send + 'static> Drop for LastRites<M> {
-    fn drop(&mut self) {
-        self.perform(self.cell.life.stop().map_or(Exit::Killed, |stop| stop.exit));
-    }
-}
-
-/// The life of an actor, from its greenlet's first turn to its last.
-fn live<A: Actor>(mut actor: A, mut ctx: Context<A>, last_rites: LastRites<A::Message>) {
-    let cell = last_rites.cell.clone();
-    let life = &cell.life;
-    let init = match life.stop() {
-        // Killed, or ended by a signal, before its first turn.
-        Some(stop) if stop.force > Force::Graceful => Ok(Err(stop.exit)),
-        _ => attempt(|| actor.init(&mut ctx)),
-    };
-    let initialized = matches!(init, Ok(Ok(())));
-    let mut step_result = settle(life, init);
-    if initialized {
-        last_rites.started.set(Ok(()));
-    }
-    let mut handled = 0_u32;
-    let exit = loop {
-        if let Err(exit) = step_result {
-            break exit;
-        }
-        handled = handled.wrapping_add(1);
-        let step = || {
-            if handled.is_multiple_of(MESSAGES_PER_TURN) {
-                yield_now();
-            }
-            step(&mut actor, &mut ctx, &cell)
-        };
-        step_result = settle(life, attempt(step));
-    };
-    // From here on only a kill is news.
-    life.begin_end(&exit);
-    let ended = attempt(|| {
-        if initialized && !life.killed() {
-            actor.terminate(&exit, &mut ctx);
-        }
-    });
-    // The state goes before the news of the end, so that whoever restarts the actor finds released what it owned.
-    let ended = ended.and(attempt(move || drop((actor, ctx))));
-    let exit = match ended {
-        _ if life.killed() => Exit::Killed,
-        Err(GreenletError::Failed(failure)) => Exit::Failed(failure),
-        _ => exit,
-    };
-    last_rites.perform(exit.clone());
-    drop(last_rites);
-    match exit {
-        Exit::Killed => raise(GreenletExit),
-        exit => {
-            if let Some(failure) = exit.into_failure() {
-                failure.reraise();
-            }
-        }
-    }
-}
-
-/// An actor that always finds a message lets the others of its hub run after so many.
-const MESSAGES_PER_TURN: u32 = 64;
-
-/// Waits for the next thing and does it.
-fn step<A: Actor>(actor: &mut A, ctx: &mut Context<A>, cell: &MailCell<A::Message>) -> Result<(), Exit> {
-    let mail = cell.mailbox.get().map_err(|_| Exit::Normal)?;
-    if cell.life.stop().is_some() {
-        discard(mail);
-        return Ok(()); // `settle` sees the stop
-    }
-    match mail {
-        Mail::Message(message) => actor.receive(message, ctx),
-        Mail::Exited(from, exit) => actor.handle_exit(from, exit, ctx),
-        Mail::Look => Ok(()),
-    }
-}
-
-/// Drops what is not handled any more. A destructor that fails is not the actor's failure.
-fn discard<M>(mail: Mail<M>) {
-    if let Err(error) = attempt(|| drop(mail)) {
-        tracing::error!(target: "greenlet", "dropping a message that was not handled: {error}");
-    }
-}
-
-/// What a step of the actor comes to. A signal or a kill wins over whatever the step returned, since it interrupted it; being
-/// asked to stop does not: a failure stays a failure.
-fn settle(life: &Life, step: Result<Result<(), Exit>, GreenletError>) -> Result<(), Exit> {
-    let own = match step {
-        Ok(result) => result,
-        Err(GreenletError::Failed(failure)) => Err(Exit::Failed(failure)),
-        // Raised by somebody who has the greenlet, or by the handler: either way it is a kill.
-        Err(_) => {
-            if life.stop().is_none_or(|stop| stop.force == Force::Graceful) {
-                life.request_stop(Force::Kill, Exit::Killed);
-            }
-            Err(Exit::Killed)
-        }
-    };
-    match life.stop() {
-        Some(stop) if stop.force > Force::Graceful || own.is_ok() => Err(stop.exit),
-        _ => own,
     }
 }

@@ -1,13 +1,19 @@
 //! References to actors.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use greenlet_core::{GreenletRef, PutError, ShutDown};
+use greenlet_core::{Failure, GreenletError, GreenletExit, raise};
 
-use crate::cell::{self, AnyCell, Direction, Force, Mail, MailCell};
+use crate::bounded::{Bounded, Entry, Overflow};
+use crate::cell::{self, AnyCell, Mail, MailCell, Signal};
 use crate::exit::Exit;
+use crate::life::{Direction, Ends, Force, Life, Watcher};
+use crate::mailbox::Mailbox;
+use crate::run::Runner;
+use crate::signals;
 
 /// Names an actor: no other actor of this process has or had the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -21,33 +27,28 @@ impl fmt::Display for ActorId {
 
 /// A reference to an actor that takes messages of type `M`: Erlang's pid.
 ///
-/// Cheap to clone and usable from any thread. It does not keep the actor running; sending to one that has ended is an
-/// error that gives the message back.
+/// Cheap to clone and usable from any thread, greenlet or async task. It does not keep the actor running, nor does the actor end with the
+/// last of them; sending to one that has ended is an error that gives the message back.
 pub struct ActorRef<M> {
-    cell: Arc<MailCell<M>>,
+    cell: Arc<dyn MailCell<M>>,
 }
 
-/// The actor has ended; the message comes back.
+/// The message was not sent; it comes back.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the actor has ended")]
-pub struct SendError<M>(pub M);
-
-/// Why [`ActorRef::try_send`] did not send. The message comes back.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TrySendError<M> {
-    /// The mailbox is bounded and full.
-    #[error("the mailbox is full")]
-    Full(M),
+pub enum SendError<M> {
     /// The actor has ended.
     #[error("the actor has ended")]
     Ended(M),
+    /// The mailbox is full, and made to refuse ([`Overflow::Fail`]).
+    #[error("the mailbox is full")]
+    Full(M),
 }
 
-impl<M> TrySendError<M> {
+impl<M> SendError<M> {
     /// The message.
     pub fn into_message(self) -> M {
         match self {
-            TrySendError::Full(message) | TrySendError::Ended(message) => message,
+            SendError::Full(message) | SendError::Ended(message) => message,
         }
     }
 }
@@ -58,97 +59,204 @@ pub trait Linkable {
     fn any_cell(&self) -> AnyActor;
 }
 
-/// A reference to an actor without the type of its messages: it can be linked, told to exit, and waited for.
+/// A reference to an actor without the type of its messages: it can be linked, monitored, told to exit, and waited for.
 #[derive(Clone)]
 pub struct AnyActor {
     cell: Arc<dyn AnyCell>,
 }
 
 impl AnyActor {
-    pub(crate) fn cell(&self) -> &dyn AnyCell {
-        &*self.cell
+    pub(crate) fn new(cell: Arc<dyn AnyCell>) -> AnyActor {
+        AnyActor { cell }
+    }
+
+    /// The actor that the caller runs inside, if it does: the current greenlet handles a message of it, or runs one of its hooks.
+    pub fn current() -> Option<AnyActor> {
+        Runner::current_actor().map(AnyActor::new)
+    }
+
+    pub(crate) fn life(&self) -> &Life {
+        self.cell.life()
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn AnyCell> {
+        self.cell.clone()
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<dyn AnyCell> {
+        &self.cell
     }
 }
 
-fn mail<M>(mail: Mail<M>) -> M {
+fn message<M>(mail: Mail<M>) -> M {
     match mail {
         Mail::Message(message) => message,
-        Mail::Exited(..) | Mail::Look => unreachable!("only the message that was put comes back"),
+        Mail::Signal(_) => unreachable!("only the message that was put comes back"),
     }
 }
 
-fn unsent<M>(error: PutError<Mail<M>>) -> TrySendError<M> {
-    match error {
-        PutError::Full(back) => TrySendError::Full(mail(back)),
-        PutError::ShutDown(back) => TrySendError::Ended(mail(back)),
-    }
+/// How long a sender waits for room.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Until(Option<Instant>),
 }
 
 impl<M: Send + 'static> ActorRef<M> {
-    pub(crate) fn new(cell: Arc<MailCell<M>>) -> ActorRef<M> {
+    pub(crate) fn new(cell: Arc<dyn MailCell<M>>) -> ActorRef<M> {
         ActorRef { cell }
     }
 
-    /// Sends a message. Does not wait, unless the mailbox is bounded and full: then it suspends until there is room.
+    pub(crate) fn life(&self) -> &Life {
+        self.cell.life()
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox<Mail<M>> {
+        self.cell.mailbox()
+    }
+
+    pub(crate) fn cell(&self) -> Arc<dyn AnyCell> {
+        self.cell.clone()
+    }
+
+    pub(crate) fn into_cell(self) -> Arc<dyn AnyCell> {
+        self.cell
+    }
+
+    /// Sends a message: Erlang's `!`, OTP's `cast`. Does not wait, unless the mailbox is bounded and full, and made to
+    /// [wait](Overflow::Suspend) then: it suspends the greenlet, or parks the thread, until there is room.
     ///
     /// Messages of one sender arrive in the order in which they were sent. An actor that sends to itself never waits:
     /// nobody else would make room.
     ///
     /// # Errors
-    /// [`SendError`] with the message when the actor has ended. A message that was accepted may still not be handled, if
+    /// [`SendError`] with the message when the actor has ended, or its mailbox refuses. A message that was accepted may still not be handled, if
     /// the actor ends first.
     #[inline]
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
-        let mailbox = &self.cell.mailbox;
-        let sent = match mailbox.try_put(Mail::Message(message)) {
-            Err(PutError::Full(mail)) if self.is_current() => mailbox.force_put(mail),
-            Err(PutError::Full(mail)) => mailbox.put(mail),
-            Err(PutError::ShutDown(mail)) => Err(ShutDown(mail)),
-            Ok(()) => Ok(()),
-        };
-        sent.map_err(|ShutDown(back)| SendError(mail(back)))
+        match self.cell.bounded() {
+            None => self.push(message),
+            Some(bounded) => self.send_bounded(bounded, message, Patience::Until(None)),
+        }
     }
 
-    /// As `send`, waiting for room for at most `timeout`.
-    pub(crate) fn send_timeout(&self, message: M, timeout: Duration) -> Result<(), TrySendError<M>> {
-        self.cell.mailbox.put_timeout(Mail::Message(message), timeout).map_err(unsent)
-    }
-
-    /// How it is to stop, if it is.
-    pub(crate) fn stopping(&self) -> Option<Exit> {
-        self.cell.life.stop().map(|stop| stop.exit)
-    }
-
-    /// Sends a message without waiting for room.
+    /// As [`send`](ActorRef::send), without ever waiting for room.
     ///
     /// # Errors
-    /// [`TrySendError`] with the message.
-    pub fn try_send(&self, message: M) -> Result<(), TrySendError<M>> {
-        self.cell.mailbox.try_put(Mail::Message(message)).map_err(unsent)
+    /// [`SendError`] with the message.
+    #[inline]
+    pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
+        match self.cell.bounded() {
+            None => self.push(message),
+            Some(bounded) => self.send_bounded(bounded, message, Patience::None),
+        }
     }
 
-    /// Whether the caller runs inside this actor.
-    pub(crate) fn is_current(&self) -> bool {
-        self.greenlet().is_current()
+    /// As [`send`](ActorRef::send), waiting for room for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`SendError`] with the message; [`SendError::Full`] when there was no room in time.
+    pub fn send_timeout(&self, message: M, timeout: Duration) -> Result<(), SendError<M>> {
+        match self.cell.bounded() {
+            None => self.push(message),
+            Some(bounded) => {
+                let deadline = Instant::now().checked_add(timeout);
+                self.send_bounded(bounded, message, Patience::Until(deadline))
+            }
+        }
     }
 
-    /// The number of items in the mailbox: messages, trapped exits, and now and then a wake-up.
-    pub fn mailbox_len(&self) -> usize {
-        self.cell.mailbox.len()
+    #[inline]
+    fn push(&self, message: M) -> Result<(), SendError<M>> {
+        match self.cell.mailbox().push(Mail::Message(message)) {
+            Ok(how) => {
+                cell::pushed(&self.cell, how, |cell| cell);
+                Ok(())
+            }
+            Err(mail) => Err(SendError::Ended(self::message(mail))),
+        }
+    }
+
+    fn send_bounded(&self, bounded: &Bounded<M>, message: M, patience: Patience) -> Result<(), SendError<M>> {
+        if bounded.overflow() == Overflow::DropOldest {
+            return match bounded.push_ring(message) {
+                Err(message) => Err(SendError::Ended(message)),
+                Ok(Some(oldest)) => {
+                    drop(oldest);
+                    Ok(())
+                }
+                Ok(None) => {
+                    self.cell().post(Signal::Ring);
+                    Ok(())
+                }
+            };
+        }
+        let entry = match bounded.try_enter() {
+            Entry::Full if bounded.overflow() == Overflow::DropNewest => {
+                bounded.note_dropped();
+                return Ok(());
+            }
+            Entry::Full if bounded.overflow() == Overflow::Suspend => match patience {
+                Patience::None => Entry::Full,
+                // An actor that writes to itself: nobody else would make room.
+                Patience::Until(_) if self.is_current() => Entry::Room,
+                Patience::Until(None) => bounded.enter(None),
+                Patience::Until(Some(deadline)) => {
+                    bounded.enter(Some(deadline.saturating_duration_since(Instant::now())))
+                }
+            },
+            entry => entry,
+        };
+        match entry {
+            Entry::Room => self.push(message),
+            Entry::Full => Err(SendError::Full(message)),
+            Entry::Closed => Err(SendError::Ended(message)),
+        }
+    }
+
+    /// How it is to stop, or has.
+    pub(crate) fn stopping(&self) -> Option<Exit> {
+        self.life().stop().map(|stop| stop.exit).or_else(|| self.exit())
+    }
+
+    /// How many messages may wait, if the mailbox is bounded.
+    pub fn capacity(&self) -> Option<usize> {
+        self.cell.bounded().map(Bounded::capacity)
+    }
+
+    /// How many messages were dropped since the mailbox was full: see [`Overflow`].
+    pub fn dropped(&self) -> u64 {
+        self.cell.bounded().map_or(0, Bounded::dropped)
     }
 }
 
 /// What does not depend on the messages, for `ActorRef` and `AnyActor` alike.
 macro_rules! lifecycle {
     () => {
-        /// Its number, which is that of its greenlet.
+        /// Its number.
         pub fn id(&self) -> ActorId {
             self.cell.life().id()
         }
 
-        /// Its greenlet: for `joinall`, gevent's links, and whatever else takes one.
-        pub fn greenlet(&self) -> &GreenletRef {
-            self.cell.life().greenlet()
+        /// The name that it was given when it was made.
+        pub fn name(&self) -> Option<&str> {
+            self.cell.life().name()
+        }
+
+        /// Where it was spawned.
+        pub fn spawn_site(&self) -> &'static std::panic::Location<'static> {
+            self.cell.life().site()
+        }
+
+        /// Whether the caller runs inside this actor.
+        #[inline]
+        pub fn is_current(&self) -> bool {
+            Runner::runs(self.cell.life())
+        }
+
+        /// How many messages and signals are in the mailbox and were not handled yet.
+        pub fn mailbox_len(&self) -> usize {
+            self.cell.mailbox_len()
         }
 
         /// Why it has ended; `None` while it lives.
@@ -156,9 +264,47 @@ macro_rules! lifecycle {
             self.cell.life().exit()
         }
 
+        /// Whether it has ended: gevent's `ready`, as those below.
+        pub fn ready(&self) -> bool {
+            self.cell.life().ready()
+        }
+
+        /// Whether it has ended otherwise than by a failure.
+        pub fn successful(&self) -> bool {
+            self.exit().is_some_and(|exit| exit.failure().is_none())
+        }
+
+        /// The failure with which it has ended, if it was one.
+        pub fn exception(&self) -> Option<Failure> {
+            self.exit()?.failure().cloned()
+        }
+
+        /// Waits until it has ended: gevent's `get`. An actor has no value but that it was done.
+        ///
+        /// # Errors
+        /// [`GreenletError::Failed`] with its failure; [`GreenletError::Exit`] if it was killed.
+        ///
+        /// # Panics
+        /// As [`join`](Self::join).
+        pub fn get(&self) -> Result<(), GreenletError> {
+            match self.join() {
+                Exit::Failed(failure) => Err(GreenletError::Failed(failure)),
+                Exit::Killed => Err(GreenletError::Exit(GreenletExit)),
+                _ => Ok(()),
+            }
+        }
+
+        /// What [`get`](Self::get) would return, if it is known: gevent's `value`.
+        pub fn value(&self) -> Option<()> {
+            match self.exit()? {
+                Exit::Failed(_) | Exit::Killed => None,
+                _ => Some(()),
+            }
+        }
+
         /// Asks the actor to end normally: after the message that it is handling, ahead of those that wait. Does not wait.
         pub fn stop(&self) {
-            cell::stop(self.cell.any(), Exit::Normal);
+            signals::end(self.any_cell().cell(), Force::Graceful, Exit::Normal);
         }
 
         /// Sends an exit signal, as Erlang's `exit(Pid, Reason)`. An actor that does not [trap
@@ -168,8 +314,8 @@ macro_rules! lifecycle {
         pub fn send_exit(&self, exit: Exit) {
             match exit {
                 Exit::Normal => {}
-                Exit::Killed => drop(self.cell.life().request_stop(Force::Kill, Exit::Killed)),
-                exit => cell::exit_signal(self.cell.any(), self.id(), exit),
+                Exit::Killed => signals::end(self.any_cell().cell(), Force::Kill, Exit::Killed),
+                exit => signals::exit_signal(self.any_cell().cell(), self.id(), exit),
             }
         }
 
@@ -182,11 +328,31 @@ macro_rules! lifecycle {
         /// Called by the actor itself, it does not return, unless in a destructor that an unwinding runs: then the actor
         /// ends with that.
         pub fn kill(&self) {
-            self.cell.life().request_stop(Force::Kill, Exit::Killed);
-            if !self.greenlet().is_current() {
-                self.greenlet().join();
+            signals::end(self.any_cell().cell(), Force::Kill, Exit::Killed);
+            if !self.is_current() {
+                self.wait_for_end(None);
             } else if !greenlet_core::is_unwinding() {
-                greenlet_core::raise(greenlet_core::GreenletExit);
+                raise(GreenletExit);
+            }
+        }
+
+        fn wait_for_end(&self, timeout: Option<Duration>) -> bool {
+            let life = self.cell.life();
+            if life.ready() {
+                return true;
+            }
+            let ended = &life.rare().ended;
+            // Who ends it looks for `rare` after the flag; we for the flag after `rare`.
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+            if life.ready() {
+                return true;
+            }
+            match timeout {
+                None => {
+                    ended.wait();
+                    true
+                }
+                Some(timeout) => ended.wait_timeout(timeout),
             }
         }
 
@@ -194,14 +360,21 @@ macro_rules! lifecycle {
         ///
         /// # Panics
         /// When an actor joins itself: it would wait for ever.
+        #[track_caller]
         pub fn join(&self) -> Exit {
-            self.greenlet().join();
+            assert!(self.ready() || !self.is_current(), "an actor cannot wait for its own end");
+            self.wait_for_end(None);
             self.exit().unwrap_or(Exit::Killed)
         }
 
         /// Waits for at most `timeout`; `None` if it has not ended by then.
+        ///
+        /// # Panics
+        /// As [`join`](Self::join).
+        #[track_caller]
         pub fn join_timeout(&self, timeout: Duration) -> Option<Exit> {
-            self.greenlet().join_timeout(timeout).then(|| self.exit().unwrap_or(Exit::Killed))
+            assert!(self.ready() || !self.is_current(), "an actor cannot wait for its own end");
+            self.wait_for_end(Some(timeout)).then(|| self.exit().unwrap_or(Exit::Killed))
         }
 
         /// Links the two, as in Erlang: when either ends, the other gets an exit signal with its reason. Idempotent.
@@ -209,31 +382,51 @@ macro_rules! lifecycle {
         /// If `other` has ended already, the signal comes at once, with [`Exit::NoProc`]. Linking an actor with itself
         /// does nothing.
         pub fn link(&self, other: &impl Linkable) {
-            link(self.any_cell(), other.any_cell());
+            signals::link(&self.any_cell(), &other.any_cell());
         }
 
-        /// Takes a link back, in both directions, including one made by `link_exception`. As in Erlang, an exit that was
+        /// Takes a link back, in both directions, including the one-sided ones. As in Erlang, an exit that was
         /// trapped before stays in the mailbox. If the other one is ending on another thread at this moment, its signal may
         /// still arrive.
         pub fn unlink(&self, other: &impl Linkable) {
             let other = other.any_cell();
             self.cell.life().remove_link(other.id());
-            other.cell().life().remove_link(self.id());
+            other.life().remove_link(self.id());
         }
 
-        /// gevent's one-sided link: when this actor fails (panics, or a handler returns an error), `receiver` gets an
-        /// exit signal with the reason. Nothing happens when `receiver` ends, or when this actor ends otherwise.
-        ///
-        /// If this actor has failed already, the signal comes at once.
-        pub fn link_exception(&self, receiver: &impl Linkable) {
+        fn link_one_sided(&self, receiver: &impl Linkable, ends: Ends) {
             let receiver = receiver.any_cell();
             if receiver.id() == self.id() {
                 return;
             }
-            let added = self.cell.life().add_link(receiver.cell.clone(), Direction::TellFailure);
-            if let (false, Some(exit @ Exit::Failed(_))) = (added, self.exit()) {
-                cell::exit_signal(receiver.cell(), self.id(), exit);
+            if !self.cell.life().add_link(receiver.shared(), Direction::Tell(ends))
+                && let Some(exit) = self.exit()
+                && ends.include(&exit)
+            {
+                signals::exit_signal(receiver.cell(), self.id(), exit);
             }
+        }
+
+        /// gevent's one-sided link to another actor: when this one ends, `receiver` gets an exit signal with the reason. Nothing happens
+        /// when `receiver` ends. If this actor has ended already, the signal comes at once.
+        pub fn link_to(&self, receiver: &impl Linkable) {
+            self.link_one_sided(receiver, Ends::All);
+        }
+
+        /// As [`link_to`](Self::link_to), when this actor ends otherwise than by a failure.
+        pub fn link_value_to(&self, receiver: &impl Linkable) {
+            self.link_one_sided(receiver, Ends::Successes);
+        }
+
+        /// As [`link_to`](Self::link_to), when this actor fails: panics, or a handler returns an error.
+        pub fn link_exception(&self, receiver: &impl Linkable) {
+            self.link_one_sided(receiver, Ends::Failures);
+        }
+
+        /// Calls `callback` once when the actor has ended, with the reason; at once if that is over. It runs where the actor ends, and must
+        /// not wait.
+        pub fn on_end(&self, callback: impl FnOnce(ActorId, &Exit) + Send + 'static) {
+            signals::watch(&self.any_cell(), Watcher::Callback(Box::new(callback)));
         }
     };
 }
@@ -244,46 +437,6 @@ impl<M: Send + 'static> ActorRef<M> {
 
 impl AnyActor {
     lifecycle!();
-}
-
-/// Borrows a cell as one whose messages do not matter.
-trait Any {
-    fn any(&self) -> &dyn AnyCell;
-}
-
-impl<M: Send + 'static> Any for Arc<MailCell<M>> {
-    fn any(&self) -> &dyn AnyCell {
-        &**self
-    }
-}
-
-impl Any for Arc<dyn AnyCell> {
-    fn any(&self) -> &dyn AnyCell {
-        &**self
-    }
-}
-
-/// Tells `to` that it is linked with `dead`.
-fn no_proc(to: &AnyActor, dead: &AnyActor) {
-    tracing::error!(target: "greenlet", actor = %to, %dead, "linked to an actor that has ended");
-    cell::exit_signal(to.cell(), dead.id(), Exit::NoProc);
-}
-
-fn link(a: AnyActor, b: AnyActor) {
-    if a.id() == b.id() {
-        return;
-    }
-    if !a.cell().life().add_link(b.cell.clone(), Direction::Both) {
-        return no_proc(&b, &a);
-    }
-    if !b.cell().life().add_link(a.cell.clone(), Direction::Both) {
-        a.cell().life().remove_link(b.id());
-        return no_proc(&a, &b);
-    }
-    if a.exit().is_some() {
-        // It ended between the two, on another thread, and told `b`.
-        b.cell().life().remove_link(a.id());
-    }
 }
 
 impl<M: Send + 'static> Linkable for ActorRef<M> {
@@ -305,6 +458,7 @@ impl<M: Send + 'static> From<ActorRef<M>> for AnyActor {
 }
 
 impl<M> Clone for ActorRef<M> {
+    #[inline]
     fn clone(&self) -> ActorRef<M> {
         ActorRef { cell: self.cell.clone() }
     }
@@ -313,16 +467,44 @@ impl<M> Clone for ActorRef<M> {
 /// The same actor.
 impl<M> PartialEq for ActorRef<M> {
     fn eq(&self, other: &ActorRef<M>) -> bool {
-        Arc::ptr_eq(&self.cell, &other.cell)
+        self.cell.life().id() == other.cell.life().id()
     }
 }
 
 impl<M> Eq for ActorRef<M> {}
 
-/// The name (if it has one) and number of its greenlet.
+impl<M> Hash for ActorRef<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cell.life().id().hash(state);
+    }
+}
+
+/// The same actor.
+impl PartialEq for AnyActor {
+    fn eq(&self, other: &AnyActor) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for AnyActor {}
+
+impl Hash for AnyActor {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
+fn show(life: &Life, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match life.name() {
+        Some(name) => write!(f, "{name} {}", life.id()),
+        None => write!(f, "{}", life.id()),
+    }
+}
+
+/// The name, if it has one, and the number.
 impl<M> fmt::Display for ActorRef<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.cell.life.greenlet(), f)
+        show(self.cell.life(), f)
     }
 }
 
@@ -332,9 +514,10 @@ impl<M> fmt::Debug for ActorRef<M> {
     }
 }
 
+/// The name, if it has one, and the number.
 impl fmt::Display for AnyActor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.cell.life().greenlet(), f)
+        show(self.cell.life(), f)
     }
 }
 
@@ -348,15 +531,9 @@ impl fmt::Debug for AnyActor {
 
 impl<M> fmt::Debug for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SendError(..)")
-    }
-}
-
-impl<M> fmt::Debug for TrySendError<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            TrySendError::Full(_) => "Full(..)",
-            TrySendError::Ended(_) => "Ended(..)",
+            SendError::Full(_) => "Full(..)",
+            SendError::Ended(_) => "Ended(..)",
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use greenlet_core::{GetError, Queue};
 
-use crate::actor_ref::{ActorRef, TrySendError};
+use crate::actor_ref::{ActorRef, SendError};
 use crate::exit::Exit;
 
 /// Where an answer goes. It travels in the message; whoever has it answers, now or later, from wherever.
@@ -96,13 +96,13 @@ impl<M: Send + 'static> ActorRef<M> {
         let question = question(Reply { to: answer.clone() });
         let left = match self.try_send(question) {
             Ok(()) => timeout,
-            Err(TrySendError::Ended(_)) => return Err(self.ended()),
-            Err(TrySendError::Full(question)) => {
+            Err(SendError::Ended(_)) => return Err(self.ended()),
+            Err(SendError::Full(question)) => {
                 let start = Instant::now();
                 match self.send_timeout(question, timeout) {
                     Ok(()) => timeout.saturating_sub(start.elapsed()),
-                    Err(TrySendError::Full(_)) => return Err(AskError::TimedOut(timeout)),
-                    Err(TrySendError::Ended(_)) => return Err(self.ended()),
+                    Err(SendError::Full(_)) => return Err(AskError::TimedOut(timeout)),
+                    Err(SendError::Ended(_)) => return Err(self.ended()),
                 }
             }
         };

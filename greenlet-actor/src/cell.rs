@@ -1,266 +1,406 @@
-//! What stands behind an actor: its mailbox, its links, its end.
+//! An actor in memory: its life, its mailbox and its state, in one allocation.
 //!
-//! # Order of things
-//! Messages and trapped exits are one queue, in the order of arrival. Being told to stop, and an exit signal that is not
-//! trapped, act ahead of it: they are kept apart (`stop`), and the next step of the actor's loop sees them first. What is
-//! to interrupt a suspended handler is also raised in the greenlet, as an `Interrupt`: once the actor has seen why it
-//! ends, it revokes what is still on its way, and `terminate` runs undisturbed.
-//!
-//! # Locks
-//! `links` is a plain mutex, held for a few steps and never while something of the user's is called or dropped.
+//! # Invariants
+//! - `state` is touched by the mailbox's owner alone (see `mailbox`): there is one at a time, and it hands the actor on with release
+//!   and acquire. An actor whose state is not `Send` is pinned: its owner is always on the thread where it was made, since a pinned actor
+//!   is only ever queued there (`run`).
+//! - The state is dropped by the owner when the actor ends. If that never happens (its thread ended without a chance to end it), it is
+//!   dropped with the cell if it is `Send`, and leaked if not.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::any::type_name;
+use std::cell::UnsafeCell;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use greenlet_core::{GreenletExit, GreenletRef, Interrupt, Queue};
+use greenlet_core::{GreenletError, attempt, embed};
 
-use crate::actor_ref::ActorId;
+use crate::actor::Actor;
+use crate::actor_ref::{ActorId, ActorRef};
+use crate::bounded::Bounded;
+use crate::context::{Context, Personal};
 use crate::exit::Exit;
+use crate::life::{Force, Life, flag};
+use crate::mailbox::{Mailbox, Pushed};
+use crate::monitor::Down;
+use crate::run::{self, Runner};
+use crate::signals;
 
 /// An item of a mailbox.
 pub(crate) enum Mail<M> {
     Message(M),
+    Signal(Box<Signal>),
+}
+
+/// What comes in order with the messages and is none.
+pub(crate) enum Signal {
     /// The exit of a linked actor, for one that traps exits.
     Exited(ActorId, Exit),
-    /// Nothing: wakes the actor to look at `stop`.
-    Look,
-}
-
-/// The mailbox with its actor.
-pub(crate) struct MailCell<M> {
-    pub(crate) mailbox: Queue<Mail<M>>,
-    pub(crate) life: Life,
-}
-
-/// The part that does not depend on the type of the messages.
-#[derive(Default)]
-pub(crate) struct Life {
-    greenlet: OnceLock<GreenletRef>,
-    /// The supervisor that started it.
-    parent: OnceLock<ActorId>,
-    traps_exits: AtomicBool,
-    /// Set once `stop` is there: what the loop looks at between two messages.
-    stopping: AtomicBool,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Why it is to end.
-    stop: Option<Stop>,
-    /// What is being raised in its greenlet because of `stop`.
-    interrupts: Vec<Interrupt>,
-    /// Why it has ended.
-    exit: Option<Exit>,
-    links: HashMap<ActorId, Link>,
-}
-
-/// An actor is to end.
-#[derive(Clone, Debug)]
-pub(crate) struct Stop {
-    pub(crate) force: Force,
-    pub(crate) exit: Exit,
-}
-
-/// How urgent. What is stronger replaces what is weaker; of equals the first stays.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Force {
-    /// After the message that it is handling.
-    Graceful,
-    /// An exit signal: from where its handler is suspended.
-    Signal,
-    /// From wherever it is suspended, and without `terminate`.
-    Kill,
-}
-
-struct Link {
-    to: Arc<dyn AnyCell>,
-    direction: Direction,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Direction {
-    /// Erlang's: whichever ends first tells the other.
-    Both,
-    /// gevent's `link_exception`: only tells, and only of failures.
-    TellFailure,
+    Down(Down),
+    /// One of the messages that are kept elsewhere, so that the oldest can be dropped.
+    Ring,
 }
 
 /// A cell whatever its messages are.
 pub(crate) trait AnyCell: Send + Sync {
     fn life(&self) -> &Life;
-    /// Puts a trapped exit into the mailbox, however full that is.
-    fn post_exit(&self, from: ActorId, exit: Exit);
-    /// Wakes the actor to look at `stop`.
-    fn post_look(&self);
+    /// Puts something into the mailbox, however full that is, and has the actor run. Nobody hears if it has ended.
+    fn post(self: Arc<Self>, signal: Signal);
+    /// Has an idle actor look at its flags.
+    fn wake(self: Arc<Self>);
+    /// Runs the actor for a while. The caller is the mailbox's owner, and hands that over.
+    fn activate(self: Arc<Self>, runner: &Runner) -> After;
+    /// How many messages and signals are in its mailbox.
+    fn mailbox_len(&self) -> usize;
+    /// How many messages and signals it has taken out of its mailbox.
+    fn handled(&self) -> u64;
+    /// The types of the actor and of its messages.
+    fn types(&self) -> (&'static str, &'static str);
+    /// What it takes in memory, without what it points to.
+    fn size(&self) -> usize;
+    /// Ends whoever waits for room in the mailbox.
+    fn close_room(&self);
 }
 
-impl<M: Send + 'static> AnyCell for MailCell<M> {
+/// What becomes of an actor that ran.
+pub(crate) enum After {
+    /// Somebody else may have it already; or it has ended.
+    Done,
+    /// It wants to go on, after the others.
+    Again(Arc<dyn AnyCell>),
+}
+
+/// A cell that takes messages of type `M`.
+pub(crate) trait MailCell<M>: AnyCell {
+    fn mailbox(&self) -> &Mailbox<Mail<M>>;
+    fn bounded(&self) -> Option<&Bounded<M>>;
+}
+
+pub(crate) struct Cell<A: Actor> {
+    life: Life,
+    mailbox: Mailbox<Mail<A::Message>>,
+    bounded: Option<Box<Bounded<A::Message>>>,
+    state: UnsafeCell<State<A>>,
+}
+
+struct State<A: Actor> {
+    actor: Option<A>,
+    personal: Personal<A>,
+}
+
+// SAFETY: the state is only touched by the owner, on the home thread if it is not `Send` (module docs). The rest is `Sync` by itself.
+unsafe impl<A: Actor> Send for Cell<A> {}
+// SAFETY: as above.
+unsafe impl<A: Actor> Sync for Cell<A> {}
+
+impl<A: Actor> Drop for Cell<A> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if state.actor.is_some() && self.life.has(flag::PINNED) && !self.life.home.is_here() {
+            // Not ours to drop here, and nobody else will.
+            std::mem::forget(state.actor.take());
+            std::mem::forget(std::mem::take(&mut state.personal));
+        }
+    }
+}
+
+impl<A: Actor> Cell<A> {
+    /// The next of the messages that are kept apart.
+    pub(crate) fn ring_message(&self) -> Option<A::Message> {
+        self.bounded.as_ref()?.pop_ring()
+    }
+
+    /// A new actor, which belongs to the caller until it is handed to be run.
+    pub(crate) fn new(actor: A, life: Life, bounded: Option<Box<Bounded<A::Message>>>) -> Arc<Cell<A>> {
+        let state = State { actor: Some(actor), personal: Personal::default() };
+        Arc::new(Cell { life, mailbox: Mailbox::new(), bounded, state: UnsafeCell::new(state) })
+    }
+}
+
+/// After a push into the mailbox of `cell`.
+#[inline]
+pub(crate) fn pushed<C: AnyCell + ?Sized>(
+    cell: &Arc<C>,
+    pushed: Pushed,
+    any: impl FnOnce(Arc<C>) -> Arc<dyn AnyCell>,
+) {
+    match pushed {
+        Pushed::Queued => {}
+        Pushed::WasIdle => run::schedule(any(cell.clone())),
+        Pushed::WasWaiting => cell.life().rare().arrived.set(),
+    }
+}
+
+impl<A: Actor> AnyCell for Cell<A> {
     fn life(&self) -> &Life {
         &self.life
     }
 
-    fn post_exit(&self, from: ActorId, exit: Exit) {
-        // A mailbox that was shut down belongs to an actor that ends: nobody wants to know any more.
-        let _ = self.mailbox.force_put(Mail::Exited(from, exit));
-    }
-
-    fn post_look(&self) {
-        // When it is full there is something to wake the actor already.
-        let _ = self.mailbox.try_put(Mail::Look);
-    }
-}
-
-impl Life {
-    pub(crate) fn set_greenlet(&self, greenlet: GreenletRef) {
-        let _ = self.greenlet.set(greenlet);
-    }
-
-    pub(crate) fn greenlet(&self) -> &GreenletRef {
-        self.greenlet.get().expect("an actor has its greenlet before anybody has a reference to it")
-    }
-
-    pub(crate) fn id(&self) -> ActorId {
-        ActorId(self.greenlet().id())
-    }
-
-    pub(crate) fn set_parent(&self, parent: ActorId) {
-        let _ = self.parent.set(parent);
-    }
-
-    /// Whether that is the supervisor that started it, or itself, as which `send_exit` speaks.
-    pub(crate) fn obeys(&self, from: ActorId) -> bool {
-        self.parent.get() == Some(&from) || from == self.id()
-    }
-
-    pub(crate) fn trap_exits(&self) {
-        self.traps_exits.store(true, Ordering::Release);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock panics halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn exit(&self) -> Option<Exit> {
-        self.state().exit.clone()
-    }
-
-    /// How it is to stop, if it is.
-    #[inline]
-    pub(crate) fn stop(&self) -> Option<Stop> {
-        if self.stopping.load(Ordering::Acquire) { self.state().stop.clone() } else { None }
-    }
-
-    pub(crate) fn killed(&self) -> bool {
-        self.stop().is_some_and(|stop| stop.force == Force::Kill)
-    }
-
-    /// Asks the actor to end. True if that is news.
-    pub(crate) fn request_stop(&self, force: Force, exit: Exit) -> bool {
-        let mut state = self.state();
-        let stronger = state.stop.as_ref().is_none_or(|stop| stop.force < force);
-        if state.exit.is_some() || !stronger {
-            return false;
+    fn post(self: Arc<Self>, signal: Signal) {
+        // A mailbox that was closed belongs to an actor that ends: nobody wants to know any more.
+        if let Ok(how) = self.mailbox.push(Mail::Signal(Box::new(signal))) {
+            pushed(&self, how, |cell| cell);
         }
-        let replaced = state.stop.replace(Stop { force, exit });
-        self.stopping.store(true, Ordering::Release);
-        if force > Force::Graceful {
-            // Whatever the reason: it is found in `stop`. It only queues the raise, so the lock is held for nothing else.
-            state.interrupts.push(self.greenlet().interrupt(GreenletExit));
+    }
+
+    fn wake(self: Arc<Self>) {
+        if self.mailbox.wake() {
+            run::schedule(self);
+        } else if let Some(held) = self.life.take_held() {
+            run::schedule(held);
         }
-        drop(state);
-        drop(replaced);
-        true
     }
 
-    /// The actor ends for this reason, and knows it: what is still on its way to interrupt it is taken back, and only a
-    /// kill is news from now on.
-    pub(crate) fn begin_end(&self, exit: &Exit) {
-        let mut state = self.state();
-        let force = state.stop.as_ref().map_or(Force::Signal, |stop| stop.force.max(Force::Signal));
-        let replaced = state.stop.replace(Stop { force, exit: exit.clone() });
-        self.stopping.store(true, Ordering::Release);
-        let interrupts = std::mem::take(&mut state.interrupts);
-        drop(state);
-        drop(replaced);
-        interrupts.iter().for_each(Interrupt::revoke);
+    fn mailbox_len(&self) -> usize {
+        self.mailbox.len()
     }
 
-    /// Adds one direction of a link; false if this actor has ended.
-    pub(crate) fn add_link(&self, to: Arc<dyn AnyCell>, direction: Direction) -> bool {
-        let mut state = self.state();
-        if state.exit.is_some() {
-            return false;
+    fn handled(&self) -> u64 {
+        self.mailbox.taken()
+    }
+
+    fn types(&self) -> (&'static str, &'static str) {
+        (type_name::<A>(), type_name::<A::Message>())
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>()
+    }
+
+    fn close_room(&self) {
+        if let Some(bounded) = &self.bounded {
+            bounded.close();
         }
-        let links = &mut state.links;
-        let id = to.life().id();
-        let replaced = match links.get(&id) {
-            // Erlang's kind says more than gevent's, so it is kept.
-            Some(link) if link.direction == Direction::Both => None,
-            _ => links.insert(id, Link { to, direction }),
-        };
-        drop(state);
-        drop(replaced);
-        true
     }
 
-    pub(crate) fn remove_link(&self, to: ActorId) {
-        let removed = self.state().links.remove(&to);
-        drop(removed);
-    }
-
-    /// Records the end and tells the linked actors. The first end counts.
-    pub(crate) fn finish(&self, exit: Exit) {
-        let mut state = self.state();
-        if state.exit.is_some() {
-            return;
-        }
-        state.exit = Some(exit.clone());
-        let links = std::mem::take(&mut state.links);
-        drop(state);
-        let me = self.id();
-        for link in links.into_values() {
-            match link.direction {
-                Direction::Both => {
-                    link.to.life().remove_link(me);
-                    exit_signal(&*link.to, me, exit.clone());
+    fn activate(self: Arc<Self>, runner: &Runner) -> After {
+        let cell: *const Cell<A> = Arc::as_ptr(&self);
+        let me = ActorRef::new(self);
+        // SAFETY: `me`, and then `ctx`, keep the cell.
+        let cell = unsafe { &*cell };
+        let state = cell.state.get();
+        // SAFETY: the caller is the owner and has handed that over, so nobody else touches the state until it is given up below, and nothing
+        // is read through the context after that but `me`. The runner is the caller's.
+        let mut ctx = unsafe { Context::new(me, runner, NonNull::new_unchecked(&raw mut (*state).personal)) };
+        loop {
+            // SAFETY: as above; the reference ends with the call.
+            let pause = turns(cell, unsafe { &mut (*state).actor }, &mut ctx, runner);
+            match pause {
+                Pause::Ended => return After::Done,
+                Pause::Share => return After::Again(ctx.into_any()),
+                Pause::Held => {
+                    if cell.life.hold(ctx.me().cell()) {
+                        return After::Done;
+                    }
                 }
-                Direction::TellFailure if matches!(exit, Exit::Failed(_)) => {
-                    exit_signal(&*link.to, me, exit.clone());
+                Pause::Empty => {
+                    // SAFETY: the caller is the owner; if something has come since, `rest` refuses.
+                    if unsafe { cell.mailbox.rest() } {
+                        // From here on somebody else may have the actor. Who asked it to stop before that relied on us.
+                        if cell.life.flags() & flag::ATTENTION == 0 || !cell.mailbox.wake() {
+                            return After::Done;
+                        }
+                    }
                 }
-                Direction::TellFailure => {}
             }
         }
     }
 }
 
-/// What an actor does about an exit signal: Erlang's table.
-pub(crate) fn exit_signal(to: &dyn AnyCell, from: ActorId, exit: Exit) {
-    let life = to.life();
-    if !life.traps_exits.load(Ordering::Acquire) {
-        if !exit.is_normal() {
-            life.request_stop(Force::Signal, exit);
+impl<A: Actor> MailCell<A::Message> for Cell<A> {
+    #[inline]
+    fn mailbox(&self) -> &Mailbox<Mail<A::Message>> {
+        &self.mailbox
+    }
+
+    fn bounded(&self) -> Option<&Bounded<A::Message>> {
+        self.bounded.as_deref()
+    }
+}
+
+/// Why nothing is handled at the moment.
+enum Pause {
+    /// The mailbox was empty.
+    Empty,
+    /// The runner has had its share.
+    Share,
+    /// It is held.
+    Held,
+    Ended,
+}
+
+/// Handles what is there, until one of these.
+fn turns<A: Actor>(cell: &Cell<A>, actor: &mut Option<A>, ctx: &mut Context<A>, runner: &Runner) -> Pause {
+    let life = &cell.life;
+    // SAFETY: the context keeps the cell, and it is put down before this returns.
+    unsafe { runner.take_up(cell) };
+    let Some(alive) = actor else {
+        runner.put_down(life);
+        return Pause::Ended;
+    };
+    let result = attempt(|| handle_all(cell, alive, ctx, runner));
+    match settle(life, result, runner) {
+        Ok(pause) => {
+            runner.put_down(life);
+            embed::forget_locals();
+            pause
         }
-    } else if life.obeys(from) && !exit.is_normal() {
-        // Told to end by its supervisor: as OTP's behaviours do, it ends in good order and is not asked.
-        stop(to, exit);
-    } else {
-        to.post_exit(from, exit);
+        Err(exit) => {
+            end(cell, actor, ctx, runner, exit);
+            Pause::Ended
+        }
     }
 }
 
-/// Ends an actor after the message that it is handling.
-pub(crate) fn stop(cell: &dyn AnyCell, exit: Exit) {
-    if cell.life().request_stop(Force::Graceful, exit) {
-        cell.post_look();
+/// As [`turns`], where what unwinds is not caught. `Err`: it ends.
+fn handle_all<A: Actor>(
+    cell: &Cell<A>,
+    actor: &mut A,
+    ctx: &mut Context<A>,
+    runner: &Runner,
+) -> Result<Pause, Exit> {
+    let life = &cell.life;
+    if !life.has(flag::STARTED) {
+        runner.handles("init");
+        if let Some(stop) = life.stop()
+            && stop.force > Force::Graceful
+        {
+            // Killed, or ended by a signal, before its first turn.
+            return Err(stop.exit);
+        }
+        actor.init(ctx)?;
+        life.set(flag::STARTED);
+        if let Some(started) = life.try_rare().and_then(|rare| rare.started.get()) {
+            started.set(Ok(()));
+        }
+    }
+    loop {
+        let flags = life.flags();
+        if flags & flag::STOPPING != 0 {
+            return Ok(Pause::Empty); // `settle` sees why
+        }
+        if flags & flag::HELD != 0 {
+            return Ok(Pause::Held);
+        }
+        if !runner.has_budget() {
+            return Ok(Pause::Share);
+        }
+        // SAFETY: the caller is the owner.
+        let Some(mail) = (unsafe { cell.mailbox.next() }) else { return Ok(Pause::Empty) };
+        runner.spend();
+        match mail {
+            Mail::Message(message) => {
+                if let Some(bounded) = &cell.bounded {
+                    bounded.taken();
+                }
+                deliver(actor, message, ctx, runner)?;
+            }
+            Mail::Signal(signal) => signals::handle(actor, *signal, cell, ctx, runner)?,
+        }
     }
 }
 
-impl<M> fmt::Debug for MailCell<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MailCell").field("mailbox", &self.mailbox.len()).finish_non_exhaustive()
+/// Has the actor handle a message.
+#[inline]
+pub(crate) fn deliver<A: Actor>(
+    actor: &mut A,
+    message: A::Message,
+    ctx: &mut Context<A>,
+    runner: &Runner,
+) -> Result<(), Exit> {
+    runner.handles(A::label(&message));
+    match ctx.behaviour() {
+        None => actor.receive(message, ctx),
+        Some(behaviour) => behaviour(actor, message, ctx),
     }
+}
+
+/// What a turn of the actor comes to. A signal or a kill wins over whatever the handler returned, since it interrupted it; being
+/// asked to stop does not: a failure stays a failure.
+fn settle(
+    life: &Life,
+    result: Result<Result<Pause, Exit>, GreenletError>,
+    runner: &Runner,
+) -> Result<Pause, Exit> {
+    let own = match result {
+        Ok(result) => result,
+        Err(GreenletError::Failed(failure)) => Err(Exit::Failed(failure)),
+        // Raised by somebody who ends the greenlet, or by the handler: either way it is a kill.
+        Err(_) => {
+            if life.stop().is_none_or(|stop| stop.force == Force::Graceful) {
+                life.request_stop(Force::Kill, Exit::Killed);
+                // And it is the greenlet that is to end.
+                runner.retire();
+            }
+            Err(Exit::Killed)
+        }
+    };
+    match life.stop() {
+        Some(stop) if stop.force > Force::Graceful || own.is_ok() => Err(stop.exit),
+        _ => own,
+    }
+}
+
+/// The end of an actor, whatever the reason.
+fn end<A: Actor>(cell: &Cell<A>, slot: &mut Option<A>, ctx: &mut Context<A>, runner: &Runner, exit: Exit) {
+    let life = &cell.life;
+    // From here on only a kill is news.
+    life.begin_end(&exit);
+    runner.revoke_interrupts();
+    if let Exit::Failed(failure) = &exit {
+        runner.report(life, cell.types(), failure);
+    }
+    let started = life.has(flag::STARTED);
+    let mut ended = Ok(());
+    if let Some(actor) = slot {
+        runner.handles("terminate");
+        ended = attempt(|| {
+            if started && !life.killed() {
+                actor.terminate(&exit, ctx);
+            }
+        });
+    }
+    // The state goes before the news of the end, so that whoever restarts the actor finds released what it owned.
+    let actor = slot.take();
+    let personal = ctx.take_personal();
+    let ended = ended.and(attempt(move || drop((actor, personal))));
+    let exit = match ended {
+        _ if life.killed() => Exit::Killed,
+        Err(GreenletError::Failed(failure)) => {
+            let exit = Exit::Failed(failure);
+            if let Exit::Failed(failure) = &exit {
+                runner.report(life, cell.types(), failure);
+            }
+            exit
+        }
+        _ => exit,
+    };
+    runner.revoke_interrupts();
+    runner.put_down(life);
+    embed::forget_locals();
+    last_rites(cell, &exit);
+}
+
+/// Ends what others see of an actor.
+fn last_rites<A: Actor>(cell: &Cell<A>, exit: &Exit) {
+    let life = &cell.life;
+    // The reason is recorded first, so that whoever hears of the end finds it.
+    signals::ended(life, exit);
+    if let Some(started) = life.try_rare().and_then(|rare| rare.started.get())
+        && !started.ready()
+    {
+        started.set(Err(exit.clone()));
+    }
+    // From now on sends fail; and askers whose questions are still here hear that nobody will answer.
+    // SAFETY: the caller is the owner, and the actor has ended: there is no other any more.
+    let left = unsafe { cell.mailbox.close() };
+    cell.close_room();
+    let dead_letters = left.len();
+    for mail in left {
+        // A destructor that fails is not the actor's failure.
+        if let Err(error) = attempt(|| drop(mail)) {
+            tracing::error!(target: "greenlet", "dropping a message that was not handled: {error}");
+        }
+    }
+    life.home.forget(life.entry.load(Ordering::Relaxed), dead_letters);
 }

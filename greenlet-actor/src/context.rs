@@ -1,18 +1,93 @@
 //! What an actor sees of itself.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
 
 use crate::actor::{Actor, ActorBuilder};
-use crate::actor_ref::{ActorId, ActorRef, Linkable};
+use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
+use crate::cell::AnyCell;
+use crate::exit::Exit;
+use crate::life::{Watcher, flag};
+use crate::monitor::MonitorId;
+use crate::run::Runner;
+use crate::signals;
+
+/// How an actor handles messages instead of by [`Actor::receive`].
+pub type Behaviour<A> = fn(&mut A, <A as Actor>::Message, &mut Context<A>) -> Result<(), Exit>;
 
 /// The actor's view of itself, passed to every hook.
 pub struct Context<A: Actor> {
     me: ActorRef<A::Message>,
+    /// The runner that has the actor: alive as long as the context is, since it made it.
+    runner: NonNull<Runner>,
+    /// In the actor's cell, which `me` keeps.
+    personal: NonNull<Personal<A>>,
+    _on_this_thread: PhantomData<*const A>,
+}
+
+/// What only some actors have, and only they themselves touch.
+pub(crate) struct Personal<A: Actor>(Option<Box<Belongings<A>>>);
+
+impl<A: Actor> Default for Personal<A> {
+    fn default() -> Personal<A> {
+        Personal(None)
+    }
+}
+
+pub(crate) struct Belongings<A: Actor> {
+    behaviours: Vec<Behaviour<A>>,
+    pub(crate) stash: std::collections::VecDeque<A::Message>,
+}
+
+impl<A: Actor> Default for Belongings<A> {
+    fn default() -> Belongings<A> {
+        Belongings { behaviours: Vec::new(), stash: std::collections::VecDeque::new() }
+    }
 }
 
 impl<A: Actor> Context<A> {
-    pub(crate) fn new(me: ActorRef<A::Message>) -> Context<A> {
-        Context { me }
+    /// # Safety
+    /// `personal` is in the cell of `me`, and this context alone leads to it. The runner outlives the context.
+    pub(crate) unsafe fn new(
+        me: ActorRef<A::Message>,
+        runner: &Runner,
+        personal: NonNull<Personal<A>>,
+    ) -> Context<A> {
+        Context { me, runner: NonNull::from(runner), personal, _on_this_thread: PhantomData }
+    }
+
+    pub(crate) fn runner(&self) -> &Runner {
+        // SAFETY: by the contract of `new`.
+        unsafe { self.runner.as_ref() }
+    }
+
+    fn personal(&self) -> &Personal<A> {
+        // SAFETY: by the contract of `new`; changes go through `personal_mut`, which takes `&mut self`.
+        unsafe { self.personal.as_ref() }
+    }
+
+    fn personal_mut(&mut self) -> &mut Personal<A> {
+        // SAFETY: as above.
+        unsafe { self.personal.as_mut() }
+    }
+
+    pub(crate) fn belongings(&mut self) -> &mut Belongings<A> {
+        self.personal_mut().0.get_or_insert_default()
+    }
+
+    pub(crate) fn take_personal(&mut self) -> Personal<A> {
+        std::mem::take(self.personal_mut())
+    }
+
+    pub(crate) fn into_any(self) -> Arc<dyn AnyCell> {
+        self.me.into_cell()
+    }
+
+    #[inline]
+    pub(crate) fn behaviour(&self) -> Option<Behaviour<A>> {
+        self.personal().0.as_ref().and_then(|belongings| belongings.behaviours.last().copied())
     }
 
     /// A reference to this actor: Erlang's `self()`.
@@ -28,7 +103,7 @@ impl<A: Actor> Context<A> {
     /// From now on exits of linked actors do not end this one: they come to
     /// [`handle_exit`](Actor::handle_exit), in order with the messages. Erlang's `process_flag(trap_exit, true)`.
     pub fn trap_exits(&self) {
-        self.me.any_cell().cell().life().trap_exits();
+        self.me.life().set(flag::TRAPS_EXITS);
     }
 
     /// Links this actor with another: [`ActorRef::link`].
@@ -41,10 +116,57 @@ impl<A: Actor> Context<A> {
         self.me.unlink(other);
     }
 
+    /// Asks to be told when the other actor ends, by [`handle_down`](Actor::handle_down): Erlang's `monitor`. It does not hear of this one's
+    /// end. Each monitor is told once; one of an actor that has ended already at once, with [`Exit::NoProc`].
+    pub fn monitor(&self, other: &impl Linkable) -> MonitorId {
+        signals::monitor(&self.me.any_cell(), &other.any_cell())
+    }
+
+    /// Takes a monitor back. A DOWN of it that waits in the mailbox already is taken out: Erlang's `demonitor` with `flush`.
+    pub fn demonitor(&mut self, other: &impl Linkable, monitor: MonitorId) {
+        signals::demonitor(&other.any_cell(), monitor);
+        let mine = |signal: &crate::cell::Signal| matches!(signal, crate::cell::Signal::Down(down) if down.monitor == monitor);
+        self.take_signal(mine);
+    }
+
+    fn take_signal(
+        &mut self,
+        wanted: impl Fn(&crate::cell::Signal) -> bool,
+    ) -> Option<Box<crate::cell::Signal>> {
+        let mut known = 0;
+        // SAFETY: who has the actor's context is its mailbox's owner, and `wanted` looks at signals only.
+        let mail = unsafe {
+            self.me.mailbox().next_if(
+                &mut known,
+                |mail| matches!(mail, crate::cell::Mail::Signal(signal) if wanted(signal)),
+            )
+        };
+        match mail? {
+            crate::cell::Mail::Signal(signal) => Some(signal),
+            crate::cell::Mail::Message(_) => None,
+        }
+    }
+
     /// Spawns an actor that is linked to this one from the start: [`ActorBuilder::link`] for one with other settings too.
     #[track_caller]
-    pub fn spawn_link<B: Actor>(&self, actor: B) -> ActorRef<B::Message> {
+    pub fn spawn_link<B: Actor + Send>(&self, actor: B) -> ActorRef<B::Message> {
         ActorBuilder::new().link(&self.me).spawn(actor)
+    }
+
+    /// As [`spawn_link`](Context::spawn_link), for an actor that stays on this hub.
+    #[track_caller]
+    pub fn spawn_link_local<B: Actor>(&self, actor: B) -> ActorRef<B::Message> {
+        ActorBuilder::new().link(&self.me).spawn_local(actor)
+    }
+
+    /// Handles messages by `behaviour` from the next one on, until [`unbecome`](Context::unbecome).
+    pub fn become_(&mut self, behaviour: Behaviour<A>) {
+        self.belongings().behaviours.push(behaviour);
+    }
+
+    /// Goes back to what it did before the last [`become_`](Context::become_). False if there is nothing to go back to.
+    pub fn unbecome(&mut self) -> bool {
+        self.belongings().behaviours.pop().is_some()
     }
 }
 
@@ -52,4 +174,9 @@ impl<A: Actor> fmt::Debug for Context<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Context({})", self.me)
     }
+}
+
+/// What a monitor leads to.
+pub(crate) fn watcher_of(actor: &AnyActor) -> Watcher {
+    Watcher::Actor(actor.shared())
 }

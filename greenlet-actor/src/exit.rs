@@ -29,14 +29,6 @@ impl Exit {
         Exit::Failed(Failure::new(error))
     }
 
-    /// What the actor's greenlet fails with, if it is a failure to gevent's links.
-    pub(crate) fn into_failure(self) -> Option<Failure> {
-        match self {
-            Exit::Failed(failure) => Some(failure),
-            Exit::NoProc | Exit::Normal | Exit::Shutdown | Exit::Killed => None,
-        }
-    }
-
     /// Whether it is an ordinary end: `normal` or `shutdown`. A transient child is not restarted after one.
     pub fn is_ordinary(&self) -> bool {
         matches!(self, Exit::Normal | Exit::Shutdown)

@@ -52,21 +52,33 @@
 //! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod actor;
 mod actor_ref;
 mod ask;
+mod bounded;
+#[allow(unsafe_code)]
 mod cell;
+#[allow(unsafe_code)]
 mod context;
 mod exit;
+mod life;
+#[allow(unsafe_code)]
+mod mailbox;
+mod monitor;
+mod run;
+mod signals;
 mod supervisor;
 
 pub use actor::{Actor, ActorBuilder};
-pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError, TrySendError};
+pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
 pub use ask::{AskError, Reply};
-pub use context::Context;
+pub use bounded::Overflow;
+pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError};
+pub use monitor::{Down, MonitorId};
+pub use run::system::{System, SystemBuilder};
 pub use supervisor::{
     ChildInfo, ChildKind, ChildSpec, ChildState, Restart, Shutdown, StartError, Supervisor, SupervisorRef,
     supervisor, worker,

@@ -28,7 +28,7 @@ fn question<T: Send + 'static>(replies: &Arc<Queue<Reply<T>>>) -> impl FnOnce(Re
 #[test]
 fn an_answer_comes_from_the_handler() {
     on_hub(|| {
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         let id = actor.query(|ctx, reply| {
             reply.send(ctx.id());
             Ok(())
@@ -40,7 +40,7 @@ fn an_answer_comes_from_the_handler() {
 #[test]
 fn an_answer_may_come_later_while_the_actor_does_other_things() {
     on_hub(|| {
-        let (actor, replies) = (Probe::new().spawn(), Arc::new(Queue::unbounded()));
+        let (actor, replies) = (Probe::new().spawn_local(), Arc::new(Queue::unbounded()));
         let askers: Vec<_> = (0..3)
             .map(|_| {
                 let (actor, replies) = (actor.clone(), replies.clone());
@@ -62,7 +62,7 @@ fn an_answer_may_come_later_while_the_actor_does_other_things() {
 #[test]
 fn an_answer_may_come_from_another_actor_a_greenlet_or_a_thread() {
     on_hub(|| {
-        let (front, back) = (Probe::new().spawn(), Probe::new().spawn());
+        let (front, back) = (Probe::new().spawn_local(), Probe::new().spawn_local());
         let by_actor = front.query(move |_, reply| {
             back.run(|ctx| {
                 reply.send(ctx.id());
@@ -87,7 +87,7 @@ fn an_answer_may_come_from_another_actor_a_greenlet_or_a_thread() {
 #[test]
 fn an_answer_from_elsewhere_comes_even_if_the_actor_that_was_asked_has_ended() {
     on_hub(|| {
-        let (actor, replies) = (Probe::new().spawn(), Arc::new(Queue::unbounded()));
+        let (actor, replies) = (Probe::new().spawn_local(), Arc::new(Queue::unbounded()));
         let asker = spawn({
             let (actor, replies) = (actor.clone(), replies.clone());
             move || actor.ask(question(&replies), LONG)
@@ -111,7 +111,7 @@ fn a_chain_of_actors_asks_to_its_end_and_back() {
         }
     }
     on_hub(|| {
-        let chain = (0..200).fold(None, |next, _| Some(Link(next).spawn()));
+        let chain = (0..200).fold(None, |next, _| Some(Link(next).spawn_local()));
         assert_eq!(chain.unwrap().ask(|reply| reply, LONG).unwrap(), 200);
     });
 }
@@ -119,8 +119,8 @@ fn a_chain_of_actors_asks_to_its_end_and_back() {
 #[test]
 fn a_failure_at_the_end_of_a_chain_comes_back_as_the_reason() {
     on_hub(|| {
-        let last = Probe::new().spawn();
-        let first = Probe::new().spawn();
+        let last = Probe::new().spawn_local();
+        let first = Probe::new().spawn_local();
         let answer = first.query::<()>({
             let last = last.clone();
             move |_, reply| {
@@ -139,7 +139,7 @@ fn a_failure_at_the_end_of_a_chain_comes_back_as_the_reason() {
 #[test]
 fn plain_threads_and_other_hubs_ask() {
     on_hub(|| {
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         let ask = |actor: &ActorRef<Job>| {
             (0..50).all(|n| {
                 let answer = actor.query(move |_, reply| {
@@ -175,7 +175,7 @@ fn plain_threads_and_other_hubs_ask() {
 fn an_asker_gives_up_at_the_timeout_and_the_late_answer_is_dropped() {
     on_hub(|| {
         let (log, replies) = (Log::new(), Arc::new(Queue::unbounded()));
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         let answer = actor.ask(question(&replies), SHORT);
         assert!(matches!(answer, Err(AskError::TimedOut(SHORT))), "{:?}", answer.err());
         assert_eq!(answer.err().unwrap().to_string(), "no answer in 5ms");
@@ -193,7 +193,7 @@ fn an_asker_gives_up_at_the_timeout_and_the_late_answer_is_dropped() {
 #[test]
 fn a_timeout_covers_the_wait_for_room() {
     on_hub(|| {
-        let actor = ActorBuilder::new().capacity(1).start(Probe::new()).unwrap();
+        let actor = ActorBuilder::new().capacity(1).start_local(Probe::new()).unwrap();
         actor.suspend();
         actor.run(|_| Ok(()));
         let replies = Arc::new(Queue::<Reply<()>>::unbounded());
@@ -206,7 +206,7 @@ fn a_timeout_covers_the_wait_for_room() {
 #[test]
 fn a_question_that_waited_for_room_is_answered() {
     on_hub(|| {
-        let actor = ActorBuilder::new().capacity(1).start(Probe::new()).unwrap();
+        let actor = ActorBuilder::new().capacity(1).start_local(Probe::new()).unwrap();
         let go = Arc::new(Event::new());
         actor.suspend_in({
             let go = go.clone();
@@ -231,7 +231,7 @@ fn a_question_that_waited_for_room_is_answered() {
 #[test]
 fn an_asker_that_waits_for_room_hears_of_the_end() {
     on_hub(|| {
-        let actor = ActorBuilder::new().capacity(1).start(Probe::new()).unwrap();
+        let actor = ActorBuilder::new().capacity(1).start_local(Probe::new()).unwrap();
         actor.suspend();
         actor.run(|_| Ok(()));
         let asker = spawn({
@@ -249,7 +249,7 @@ fn an_asker_that_waits_for_room_hears_of_the_end() {
 #[test]
 fn a_timeout_of_nothing_asks_all_the_same() {
     on_hub(|| {
-        let (actor, replies) = (Probe::new().spawn(), Arc::new(Queue::<Reply<()>>::unbounded()));
+        let (actor, replies) = (Probe::new().spawn_local(), Arc::new(Queue::<Reply<()>>::unbounded()));
         let answer = actor.ask(question(&replies), Duration::ZERO);
         assert!(matches!(answer, Err(AskError::TimedOut(Duration::ZERO))), "{answer:?}");
         assert!(replies.get_timeout(LONG).is_ok());
@@ -259,7 +259,7 @@ fn a_timeout_of_nothing_asks_all_the_same() {
 #[test]
 fn an_ask_inside_a_timeout_leaves_nothing_behind() {
     on_hub(|| {
-        let (actor, replies) = (Probe::new().spawn(), Arc::new(Queue::<Reply<()>>::unbounded()));
+        let (actor, replies) = (Probe::new().spawn_local(), Arc::new(Queue::<Reply<()>>::unbounded()));
         assert!(with_timeout(SHORT, || actor.ask(question(&replies), LONG)).is_err());
         replies.get_timeout(LONG).unwrap().send(());
         actor.settle();
@@ -271,7 +271,7 @@ fn an_ask_inside_a_timeout_leaves_nothing_behind() {
 #[test]
 fn asking_the_dead_fails_at_once_with_the_reason_of_its_end() {
     on_hub(|| {
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         actor.run(|_| Err(no_disk()));
         actor.join();
         let answer = actor.query::<()>(|_, _| unreachable!("it is dead"));
@@ -283,7 +283,7 @@ fn asking_the_dead_fails_at_once_with_the_reason_of_its_end() {
 #[test]
 fn an_asker_hears_at_once_that_the_actor_ended_with_its_question() {
     on_hub(|| {
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         let answer = actor.query::<()>(|_, _reply| Err(Exit::Normal));
         assert!(matches!(answer, Err(AskError::Ended(Exit::Normal))), "{answer:?}");
     });
@@ -292,7 +292,7 @@ fn an_asker_hears_at_once_that_the_actor_ended_with_its_question() {
 #[test]
 fn a_dropped_reply_tells_the_asker_that_there_is_no_answer() {
     on_hub(|| {
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         let answer = actor.query::<()>(|_, reply| {
             drop(reply);
             Ok(())
@@ -305,7 +305,7 @@ fn a_dropped_reply_tells_the_asker_that_there_is_no_answer() {
 #[test]
 fn a_reply_dropped_by_an_actor_that_was_told_to_stop_is_noticed() {
     on_hub(|| {
-        let (actor, go) = (Probe::new().start().unwrap(), Arc::new(Event::new()));
+        let (actor, go) = (Probe::new().start_local().unwrap(), Arc::new(Event::new()));
         let asker = spawn({
             let (actor, go) = (actor.clone(), go.clone());
             move || {
@@ -330,7 +330,7 @@ fn a_reply_dropped_by_an_actor_that_was_told_to_stop_is_noticed() {
 fn threads_hear_that_the_actor_they_ask_fails() {
     on_hub(|| {
         for _ in 0..500 {
-            let actor = Probe::new().spawn();
+            let actor = Probe::new().spawn_local();
             let asker = Elsewhere::spawn({
                 let actor = actor.clone();
                 move || actor.query::<()>(|_, _reply| Err(no_disk()))
@@ -355,7 +355,7 @@ fn an_asker_hears_at_once_that_its_reply_was_dropped_even_if_the_handler_fails_l
         }
     }
     on_hub(|| {
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         let answer = actor.query::<()>(|_, reply| {
             let (_slow, _reply) = (Slow, reply); // the reply is dropped first
             Err(no_disk())
@@ -368,7 +368,7 @@ fn an_asker_hears_at_once_that_its_reply_was_dropped_even_if_the_handler_fails_l
 #[test]
 fn an_actor_cannot_ask_itself() {
     on_hub(|| {
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         let answer = actor.query(|ctx, reply| {
             reply.send(ctx.me().query::<()>(|_, _| unreachable!("it would wait for itself")));
             Ok(())
@@ -380,7 +380,7 @@ fn an_actor_cannot_ask_itself() {
 #[test]
 fn a_greenlet_of_an_actor_may_ask_it() {
     on_hub(|| {
-        let actor = Probe::new().spawn();
+        let actor = Probe::new().spawn_local();
         let answer = actor.query(|ctx, reply| {
             let me = ctx.me().clone();
             spawn(move || {
@@ -401,7 +401,7 @@ fn a_greenlet_of_an_actor_may_ask_it() {
 #[test]
 fn an_asker_hears_that_the_actor_was_killed_while_it_had_the_question() {
     on_hub(|| {
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         let asker = spawn({
             let actor = actor.clone();
             move || {
@@ -429,7 +429,7 @@ fn an_asker_hears_that_the_handler_panicked_even_if_terminate_takes_its_time() {
                 let go = go.clone();
                 move |_, _| go.wait()
             })
-            .start()
+            .start_local()
             .unwrap();
         let answer = actor.query::<()>(|_, reply| {
             let _reply = reply;
@@ -458,7 +458,7 @@ fn an_actor_cannot_ask_itself_in_terminate_either() {
                     answers.put(ctx.me().ask(question, Duration::from_secs(2))).unwrap();
                 }
             })
-            .start()
+            .start_local()
             .unwrap();
         actor.send_exit(Exit::Shutdown);
         actor.join();

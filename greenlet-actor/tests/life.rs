@@ -26,7 +26,7 @@ fn start_returns_when_init_is_done() {
                 Ok(())
             }
         };
-        Probe::new().init(init).start().unwrap();
+        Probe::new().init(init).start_local().unwrap();
         assert_eq!(log.taken(), ["init"]);
     });
 }
@@ -44,7 +44,7 @@ fn spawn_returns_before_init_and_messages_wait_for_it() {
                     Ok(())
                 }
             })
-            .spawn();
+            .spawn_local();
         assert!(log.taken().is_empty());
         actor.run({
             let log = log.clone();
@@ -62,7 +62,7 @@ fn spawn_returns_before_init_and_messages_wait_for_it() {
 fn start_fails_with_the_reason_of_a_failed_init() {
     on_hub(|| {
         let log = Log::new();
-        let error = Probe::new().ends_in(&log).init(|_| Err(no_disk())).start().unwrap_err();
+        let error = Probe::new().ends_in(&log).init(|_| Err(no_disk())).start_local().unwrap_err();
         assert_eq!(error.to_string(), "the actor did not start: no disk");
         assert!(
             error.exit.failure().is_some_and(|failure| failure.downcast_ref::<std::io::Error>().is_some())
@@ -75,7 +75,7 @@ fn start_fails_with_the_reason_of_a_failed_init() {
 fn start_fails_with_the_panic_of_an_init() {
     on_hub(|| {
         let log = Log::new();
-        let error = Probe::new().ends_in(&log).init(|_| panic!("in init")).start().unwrap_err();
+        let error = Probe::new().ends_in(&log).init(|_| panic!("in init")).start_local().unwrap_err();
         assert_eq!(word(&error.exit), "panic in init");
         assert_eq!(log.taken(), ["state dropped"]);
     });
@@ -84,7 +84,7 @@ fn start_fails_with_the_panic_of_an_init() {
 #[test]
 fn start_fails_when_init_ends_the_actor_normally() {
     on_hub(|| {
-        let error = Probe::new().init(|_| Err(Exit::Normal)).start().unwrap_err();
+        let error = Probe::new().init(|_| Err(Exit::Normal)).start_local().unwrap_err();
         assert!(error.exit.is_normal());
     });
 }
@@ -102,7 +102,7 @@ fn start_fails_when_the_actor_is_killed_in_its_init() {
                     sleep(Duration::MAX);
                     Ok(())
                 };
-                Probe::new().ends_in(&log).init(init).start().unwrap_err().exit
+                Probe::new().ends_in(&log).init(init).start_local().unwrap_err().exit
             }
         });
         starting.get().unwrap().kill();
@@ -115,7 +115,7 @@ fn start_fails_when_the_actor_is_killed_in_its_init() {
 fn a_spawned_actor_whose_init_fails_gives_its_messages_up() {
     on_hub(|| {
         let log = Log::new();
-        let actor = Probe::new().init(|_| Err(no_disk())).spawn();
+        let actor = Probe::new().init(|_| Err(no_disk())).spawn_local();
         let queued = Dropped("message", log.clone());
         actor.run(move |_| {
             drop(queued);
@@ -138,7 +138,7 @@ fn an_actor_goes_on_when_its_starter_is_killed() {
                     go.wait();
                     Ok(())
                 };
-                drop(Probe::new().init(init).start());
+                drop(Probe::new().init(init).start_local());
             }
         });
         let actor = starting.get().unwrap();
@@ -161,7 +161,7 @@ fn an_actor_killed_before_its_first_turn_never_runs() {
                     Ok(())
                 }
             })
-            .spawn();
+            .spawn_local();
         let queued = Dropped("message", log.clone());
         actor.run(move |_| {
             drop(queued);
@@ -187,7 +187,7 @@ fn an_actor_stopped_before_its_first_turn_starts_and_ends_in_good_order() {
                     Ok(())
                 }
             })
-            .spawn();
+            .spawn_local();
         actor.stop();
         assert!(actor.join().is_normal());
         assert_eq!(log.taken(), ["init", "terminate normal", "state dropped"]);
@@ -202,7 +202,7 @@ fn noted_at_the_end(end: impl FnOnce(&ActorRef<Job>) + Send + 'static) -> Vec<St
     on_hub({
         let (log, ended) = (log.clone(), ended.clone());
         move || {
-            let actor = Probe::new().ends_in(&log).start().unwrap();
+            let actor = Probe::new().ends_in(&log).start_local().unwrap();
             end(&actor);
             ended.note(word(&actor.join()));
         }
@@ -242,8 +242,19 @@ fn terminate_is_not_called_after_a_kill() {
 }
 
 #[test]
-fn a_kill_of_the_greenlet_is_a_kill_of_the_actor() {
-    assert_eq!(noted_at_the_end(|actor| actor.greenlet().kill()), ["state dropped", "killed"]);
+fn a_kill_of_the_greenlet_that_runs_its_handler_is_a_kill_of_the_actor() {
+    let noted = noted_at_the_end(|actor| {
+        let (tell, told) = (Arc::new(Queue::unbounded()), Arc::new(Queue::unbounded()));
+        actor.suspend_in({
+            let told = told.clone();
+            move |_| {
+                told.put(greenlet_core::current()).unwrap();
+                tell.get().unwrap()
+            }
+        });
+        told.get().unwrap().kill();
+    });
+    assert_eq!(noted, ["state dropped", "killed"]);
 }
 
 #[test]
@@ -257,7 +268,8 @@ fn a_panic_in_terminate_is_the_reason_of_the_exit() {
     on_hub(|| {
         let log = Log::new();
         let terminate = |_: &Exit, _: &mut Context<Probe>| panic!("in terminate");
-        let actor = Probe::new().owning(Dropped("state", log.clone())).terminate(terminate).start().unwrap();
+        let actor =
+            Probe::new().owning(Dropped("state", log.clone())).terminate(terminate).start_local().unwrap();
         actor.stop();
         assert_eq!(word(&actor.join()), "panic in terminate");
         assert_eq!(log.taken(), ["state dropped"]);
@@ -275,7 +287,7 @@ fn a_kill_ends_a_terminate_that_hangs() {
                 sleep(Duration::MAX);
             }
         };
-        let actor = Probe::new().terminate(hang).owning(Dropped("state", log.clone())).start().unwrap();
+        let actor = Probe::new().terminate(hang).owning(Dropped("state", log.clone())).start_local().unwrap();
         actor.stop();
         assert_eq!(log.next(), "terminate");
         actor.kill();
@@ -296,8 +308,8 @@ fn what_the_actor_owned_is_released_before_anybody_hears_of_its_end() {
     }
     on_hub(|| {
         let log = Log::new();
-        let actor = Probe::new().owning(Slow(log.clone())).start().unwrap();
-        let watch = Probe::new().traps_in(&log).start().unwrap();
+        let actor = Probe::new().owning(Slow(log.clone())).start_local().unwrap();
+        let watch = Probe::new().traps_in(&log).start_local().unwrap();
         watch.link(&actor);
         let joiner = spawn({
             let (log, actor) = (log.clone(), actor.clone());
@@ -320,7 +332,7 @@ fn what_the_actor_owned_is_released_before_anybody_hears_of_its_end() {
 #[test]
 fn the_exit_is_there_as_soon_as_a_join_returns() {
     on_hub(|| {
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         assert!(actor.exit().is_none());
         assert!(actor.join_timeout(Duration::ZERO).is_none());
         actor.run(|_| Err(Exit::Shutdown));
@@ -338,15 +350,15 @@ fn the_exit_is_there_as_soon_as_a_join_returns() {
 fn to_gevent_links_only_a_failure_is_a_failure() {
     on_hub(|| {
         let end = |end: fn() -> Exit| {
-            let actor = Probe::new().start().unwrap();
+            let actor = Probe::new().start_local().unwrap();
             actor.run(move |_| Err(end()));
             actor.join();
-            actor.greenlet().clone()
+            actor
         };
         assert!(end(|| Exit::Normal).successful());
         assert!(end(|| Exit::Shutdown).successful());
         let killed = end(|| Exit::Killed);
-        assert!(killed.successful() && killed.exited());
+        assert!(killed.successful() && killed.get().is_err());
         let failed = end(no_disk);
         assert_eq!(failed.exception().unwrap().to_string(), "no disk");
     });
@@ -358,7 +370,7 @@ fn to_gevent_links_only_a_failure_is_a_failure() {
 fn a_stop_comes_ahead_of_queued_messages() {
     on_hub(|| {
         let log = Log::new();
-        let actor = Probe::new().ends_in(&log).start().unwrap();
+        let actor = Probe::new().ends_in(&log).start_local().unwrap();
         for _ in 0..3 {
             let log = log.clone();
             actor.run(move |_| {
@@ -376,7 +388,7 @@ fn a_stop_comes_ahead_of_queued_messages() {
 fn a_stop_comes_ahead_of_queued_messages_in_a_full_mailbox_too() {
     on_hub(|| {
         let log = Log::new();
-        let actor = ActorBuilder::new().capacity(1).start(Probe::new().ends_in(&log)).unwrap();
+        let actor = ActorBuilder::new().capacity(1).start_local(Probe::new().ends_in(&log)).unwrap();
         let queued = log.clone();
         actor.run(move |_| {
             queued.note("message");
@@ -392,7 +404,7 @@ fn a_stop_comes_ahead_of_queued_messages_in_a_full_mailbox_too() {
 fn a_stop_lets_a_suspended_handler_finish() {
     on_hub(|| {
         let (log, go) = (Log::new(), Arc::new(Event::new()));
-        let actor = Probe::new().ends_in(&log).start().unwrap();
+        let actor = Probe::new().ends_in(&log).start_local().unwrap();
         actor.suspend_in({
             let (log, go) = (log.clone(), go.clone());
             move |_| {
@@ -414,7 +426,7 @@ fn a_stop_lets_a_suspended_handler_finish() {
 fn an_actor_may_stop_itself() {
     on_hub(|| {
         let log = Log::new();
-        let actor = Probe::new().ends_in(&log).start().unwrap();
+        let actor = Probe::new().ends_in(&log).start_local().unwrap();
         let next = log.clone();
         actor.run(|ctx| {
             ctx.me().stop();
@@ -433,7 +445,7 @@ fn an_actor_may_stop_itself() {
 fn an_error_of_the_handler_counts_more_than_a_stop() {
     on_hub(|| {
         let go = Arc::new(Event::new());
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         actor.run({
             let go = go.clone();
             move |_| {
@@ -453,7 +465,7 @@ fn an_error_of_the_handler_counts_more_than_a_stop() {
 fn is_killed_in(block: impl FnOnce(&mut Context<Probe>) + Send + Sync + 'static) {
     on_hub(|| {
         let log = Log::new();
-        let actor = Probe::new().ends_in(&log).start().unwrap();
+        let actor = Probe::new().ends_in(&log).start_local().unwrap();
         actor.suspend_in({
             let log = log.clone();
             move |ctx| {
@@ -476,7 +488,7 @@ fn a_kill_interrupts_a_sleep() {
 #[test]
 fn a_kill_interrupts_an_ask() {
     is_killed_in(|_| {
-        let deaf = Probe::new().start().unwrap();
+        let deaf = Probe::new().start_local().unwrap();
         let kept = deaf.query::<()>(|_, reply| {
             let _reply = reply;
             sleep(Duration::MAX);
@@ -489,7 +501,7 @@ fn a_kill_interrupts_an_ask() {
 #[test]
 fn a_kill_interrupts_a_wait_for_room() {
     is_killed_in(|_| {
-        let full = ActorBuilder::new().capacity(1).start(Probe::new()).unwrap();
+        let full = ActorBuilder::new().capacity(1).start_local(Probe::new()).unwrap();
         full.suspend();
         full.run(|_| Ok(()));
         full.run(|_| Ok(()));
@@ -500,7 +512,7 @@ fn a_kill_interrupts_a_wait_for_room() {
 fn a_kill_interrupts_a_queue_an_event_and_a_join() {
     is_killed_in(|_| drop(Queue::<String>::unbounded().get()));
     is_killed_in(|_| Event::new().wait());
-    is_killed_in(|_| drop(Probe::new().start().unwrap().join()));
+    is_killed_in(|_| drop(Probe::new().start_local().unwrap().join()));
 }
 
 #[test]
@@ -510,7 +522,7 @@ fn a_kill_interrupts_a_start() {
             sleep(Duration::MAX);
             Ok(())
         });
-        drop(slow.start());
+        drop(slow.start_local());
     });
 }
 
@@ -525,7 +537,7 @@ fn a_kill_passes_a_timeout() {
 #[test]
 fn a_timeout_in_a_handler_is_the_handlers_own_affair() {
     on_hub(|| {
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         let timed_out = actor.query(|_, reply| {
             reply.send(with_timeout(Duration::from_millis(1), || sleep(Duration::MAX)).is_err());
             Ok(())
@@ -539,7 +551,7 @@ fn a_timeout_in_a_handler_is_the_handlers_own_affair() {
 fn a_kill_interrupts_an_actor_that_waits_for_a_message() {
     on_hub(|| {
         let log = Log::new();
-        let actor = Probe::new().ends_in(&log).start().unwrap();
+        let actor = Probe::new().ends_in(&log).start_local().unwrap();
         yield_now();
         actor.kill();
         assert_eq!(log.taken(), ["state dropped"]);
@@ -550,7 +562,7 @@ fn a_kill_interrupts_an_actor_that_waits_for_a_message() {
 fn an_actor_is_killed_from_a_plain_thread() {
     on_hub(|| {
         let log = Log::new();
-        let actor = Probe::new().ends_in(&log).start().unwrap();
+        let actor = Probe::new().ends_in(&log).start_local().unwrap();
         actor.suspend();
         let killer = Elsewhere::spawn({
             let actor = actor.clone();
@@ -585,7 +597,7 @@ fn a_destructor_may_kill_its_actor_while_that_unwinds() {
         return assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     on_hub(|| {
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         actor.run(|ctx| {
             let _kills = Kills(ctx.me().clone());
             panic!("unwinding")
@@ -600,7 +612,7 @@ fn a_destructor_may_kill_its_actor_while_that_unwinds() {
 fn queued_messages_are_dropped_and_their_askers_told_at_once() {
     on_hub(|| {
         let log = Log::new();
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         actor.suspend();
         let askers: Vec<_> = (0..3)
             .map(|_| {
@@ -631,7 +643,7 @@ fn an_actor_outlives_its_references_until_the_run_ends() {
     let log = Log::new();
     let noted = log.clone();
     on_hub(move || {
-        drop(Probe::new().owning(Dropped("state", noted.clone())).start().unwrap());
+        drop(Probe::new().owning(Dropped("state", noted.clone())).start_local().unwrap());
         yield_now();
         assert!(noted.taken().is_empty());
     });
@@ -644,15 +656,15 @@ fn the_end_of_a_run_ends_actors_wherever_they_are() {
     let noted = log.clone();
     within(LONG, move || {
         let owning = |what| Probe::new().owning(Dropped(what, noted.clone()));
-        let waiting = owning("waiting").start().unwrap();
-        let sleeping = owning("sleeping").start().unwrap();
+        let waiting = owning("waiting").start_local().unwrap();
+        let sleeping = owning("sleeping").start_local().unwrap();
         sleeping.suspend();
-        let terminating = owning("terminating").terminate(|_, _| sleep(Duration::MAX)).start().unwrap();
+        let terminating = owning("terminating").terminate(|_, _| sleep(Duration::MAX)).start_local().unwrap();
         terminating.stop();
         yield_now();
-        let trapping = owning("trapping").trapping(|_, _, _| Ok(())).start().unwrap();
+        let trapping = owning("trapping").trapping(|_, _, _| Ok(())).start_local().unwrap();
         trapping.link(&sleeping);
-        let new = owning("new").spawn();
+        let new = owning("new").spawn_local();
         // None of these is joined: `run` ends them.
         drop((waiting, sleeping, terminating, trapping, new));
     });
@@ -667,7 +679,7 @@ fn a_thread_may_run_actors_again_after_a_run() {
     within(LONG, || ());
     std::thread::spawn(|| {
         for _ in 0..3 {
-            run(|| Probe::new().start().unwrap().settle());
+            run(|| Probe::new().start_local().unwrap().settle());
         }
     })
     .join()
@@ -693,7 +705,7 @@ fn an_actor_that_is_stopped_during_a_successful_init_still_terminates() {
                 let log = log.clone();
                 move |exit, _| log.note(format_args!("terminate {exit}"))
             })
-            .spawn();
+            .spawn_local();
         assert_eq!(log.next(), "init");
         actor.stop();
         go.set();
@@ -706,7 +718,7 @@ fn an_actor_that_is_stopped_during_a_successful_init_still_terminates() {
 fn a_panic_after_a_stop_is_still_a_failure() {
     on_hub(|| {
         let go = Arc::new(Event::new());
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         actor.run({
             let go = go.clone();
             move |_| {
@@ -730,7 +742,7 @@ fn a_handler_that_catches_the_kill_is_the_last_one() {
                 let log = log.clone();
                 move |_, _| log.note("terminate")
             })
-            .start()
+            .start_local()
             .unwrap();
         actor.run({
             let log = log.clone();
@@ -763,7 +775,7 @@ fn messages_whose_destructors_panic_harm_nobody() {
         }
     }
     on_hub(|| {
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         for _ in 0..3 {
             let bad = Bad;
             actor.run(move |_| {

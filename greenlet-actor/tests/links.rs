@@ -12,11 +12,11 @@ use greenlet_core::{Event, Hub, Queue, sleep, spawn, yield_now};
 use probe::{Ask, Elsewhere, Job, Log, Probe, no_disk, on_hub, word};
 
 fn plain() -> ActorRef<Job> {
-    Probe::new().start().unwrap()
+    Probe::new().start_local().unwrap()
 }
 
 fn trapping(log: &Log) -> ActorRef<Job> {
-    Probe::new().traps_in(log).start().unwrap()
+    Probe::new().traps_in(log).start_local().unwrap()
 }
 
 fn fail(actor: &ActorRef<Job>) {
@@ -77,7 +77,6 @@ fn any_other_exit_of_a_linked_actor_ends_its_links_or_is_trapped() {
 fn links_see_a_kill_as_killed_which_can_be_trapped() {
     assert_eq!(linked_to_one_that(ActorRef::kill), is("killed"));
     assert_eq!(linked_to_one_that(|actor| actor.send_exit(Exit::Killed)), is("killed"));
-    assert_eq!(linked_to_one_that(|actor| actor.greenlet().kill()), is("killed"));
 }
 
 #[test]
@@ -85,7 +84,7 @@ fn an_exit_signal_ends_an_actor_from_where_it_is_suspended() {
     on_hub(|| {
         for exit in [Exit::Shutdown, no_disk(), Exit::NoProc] {
             let log = Log::new();
-            let actor = Probe::new().ends_in(&log).start().unwrap();
+            let actor = Probe::new().ends_in(&log).start_local().unwrap();
             actor.suspend();
             actor.send_exit(exit.clone());
             assert_eq!(word(&actor.join()), word(&exit));
@@ -110,7 +109,7 @@ fn a_normal_exit_signal_is_ignored() {
 fn an_actor_that_traps_ends_in_good_order_when_it_is_sent_an_exit_signal() {
     on_hub(|| {
         let (log, go) = (Log::new(), Arc::new(Event::new()));
-        let actor = Probe::new().traps_in(&log).ends_in(&log).start().unwrap();
+        let actor = Probe::new().traps_in(&log).ends_in(&log).start_local().unwrap();
         actor.suspend_in({
             let (log, go) = (log.clone(), go.clone());
             move |_| {
@@ -203,7 +202,7 @@ fn an_actor_that_is_born_linked_to_the_dead_ends_with_noproc() {
         let dead = plain();
         dead.kill();
         let log = Log::new();
-        let error = ActorBuilder::new().link(&dead).start(Probe::new().ends_in(&log)).unwrap_err();
+        let error = ActorBuilder::new().link(&dead).start_local(Probe::new().ends_in(&log)).unwrap_err();
         assert!(matches!(error.exit, Exit::NoProc));
         assert_eq!(log.taken(), ["state dropped"]);
     });
@@ -359,7 +358,7 @@ fn a_child_killed_before_its_first_turn_still_tells_its_link() {
         let log = Log::new();
         let parent = trapping(&log);
         let child = parent.query(|ctx, reply| {
-            let child = ctx.spawn_link(Probe::new());
+            let child = ctx.spawn_link_local(Probe::new());
             child.send_exit(Exit::Killed);
             reply.send(child);
             Ok(())
@@ -368,7 +367,7 @@ fn a_child_killed_before_its_first_turn_still_tells_its_link() {
         child.join();
         parent.settle();
         assert_eq!(log.taken(), [format!("{} killed", child.id())]);
-        let child = ActorBuilder::new().name("child").link(&parent).spawn(Probe::new());
+        let child = ActorBuilder::new().name("child").link(&parent).spawn_local(Probe::new());
         child.kill();
         parent.settle();
         assert_eq!(log.taken(), [format!("{} killed", child.id())]);
@@ -382,8 +381,8 @@ fn a_parent_that_fails_right_after_spawn_link_takes_its_child_along() {
         parent.run({
             let children = children.clone();
             move |ctx| {
-                children.put(ctx.spawn_link(Probe::new())).unwrap();
-                children.put(ActorBuilder::new().link(ctx.me()).spawn(Probe::new())).unwrap();
+                children.put(ctx.spawn_link_local(Probe::new())).unwrap();
+                children.put(ActorBuilder::new().link(ctx.me()).spawn_local(Probe::new())).unwrap();
                 Err(no_disk())
             }
         });
@@ -399,9 +398,9 @@ fn a_child_spawned_in_terminate_hears_of_the_end_of_its_parent() {
         let children = Arc::new(Queue::unbounded());
         let born = children.clone();
         let terminate = move |_: &Exit, ctx: &mut greenlet_actor::Context<Probe>| {
-            born.put(ctx.spawn_link(Probe::new())).unwrap();
+            born.put(ctx.spawn_link_local(Probe::new())).unwrap();
         };
-        Probe::new().terminate(terminate).start().unwrap().send_exit(Exit::Shutdown);
+        Probe::new().terminate(terminate).start_local().unwrap().send_exit(Exit::Shutdown);
         assert!(matches!(children.get().unwrap().join(), Exit::Shutdown));
     });
 }
@@ -523,15 +522,16 @@ fn unlink_takes_a_link_exception_back() {
 }
 
 #[test]
-fn gevents_links_of_the_greenlet_are_called_too() {
+fn callbacks_are_called_at_the_end() {
     on_hub(|| {
         let (log, actor) = (Log::new(), plain());
         let noted = log.clone();
-        actor.greenlet().link_exception(move |ended| {
-            noted.note(ended.exception().unwrap());
-        });
+        actor.on_end(move |_, exit| noted.note(exit));
         fail(&actor);
         assert_eq!(log.next(), "no disk");
+        let noted = log.clone();
+        actor.on_end(move |_, exit| noted.note(format_args!("again {exit}")));
+        assert_eq!(log.next(), "again no disk");
     });
 }
 
@@ -548,7 +548,7 @@ fn terminating() -> (ActorRef<Job>, Log, Arc<Event>) {
             log.note("terminated");
         }
     };
-    let actor = Probe::new().terminate(terminate).start().unwrap();
+    let actor = Probe::new().terminate(terminate).start_local().unwrap();
     actor.stop();
     assert_eq!(log.next(), "terminating");
     (actor, log, go)
@@ -587,7 +587,8 @@ fn a_signal_that_comes_with_another_does_not_interrupt_terminate() {
                 log.note("terminated");
             }
         };
-        let (actor, first, second) = (Probe::new().terminate(terminate).start().unwrap(), plain(), plain());
+        let (actor, first, second) =
+            (Probe::new().terminate(terminate).start_local().unwrap(), plain(), plain());
         actor.link(&first);
         actor.link(&second);
         let killers = [first, second].map(|linked| spawn(move || linked.kill()));
@@ -689,7 +690,7 @@ fn ordinary_ends_and_kills_are_not_reported() {
 #[test]
 fn an_exit_signal_interrupts_a_handler_of_an_actor_that_was_told_to_stop() {
     on_hub(|| {
-        let actor = Probe::new().start().unwrap();
+        let actor = Probe::new().start_local().unwrap();
         actor.run(|_| {
             sleep(Duration::MAX);
             Ok(())
@@ -705,7 +706,7 @@ fn an_exit_signal_interrupts_a_handler_of_an_actor_that_was_told_to_stop() {
 #[test]
 fn a_chain_of_1000_actors_that_never_ran_ends_with_its_first() {
     on_hub(|| {
-        let actors: Vec<_> = (0..1000).map(|_| Probe::new().spawn()).collect();
+        let actors: Vec<_> = (0..1000).map(|_| Probe::new().spawn_local()).collect();
         for pair in actors.windows(2) {
             pair[0].link(&pair[1]);
         }
@@ -727,9 +728,9 @@ fn a_linked_actor_that_is_killed_does_not_interrupt_terminate() {
                     log.note("done");
                 }
             })
-            .start()
+            .start_local()
             .unwrap();
-        let killed = Probe::new().start().unwrap();
+        let killed = Probe::new().start_local().unwrap();
         ending.link(&killed);
         ending.stop();
         assert_eq!(log.next(), "ends with normal");

@@ -5,7 +5,7 @@ mod probe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenlet_actor::{Actor, ActorBuilder, ActorRef, Context, Exit, SendError, TrySendError};
+use greenlet_actor::{Actor, ActorBuilder, ActorRef, Context, Exit, SendError};
 use greenlet_core::{Event, Hub, Queue, catch, joinall, sleep, spawn, with_timeout, yield_now};
 use probe::{Ask, Elsewhere, LONG, Log, Probe, on_hub};
 
@@ -69,7 +69,7 @@ fn send_all(to: &ActorRef<(u32, u32)>, sender: u32, each: u32) {
 fn messages_of_one_sender_arrive_in_the_order_sent() {
     on_hub(|| {
         let (collector, got) = Collector::open();
-        let actor = collector.spawn();
+        let actor = collector.spawn_local();
         let senders: Vec<_> = (0..5)
             .map(|sender| {
                 let actor = actor.clone();
@@ -159,8 +159,8 @@ fn an_actor_of_another_hub_is_sent_to_from_here() {
 fn trapped_exits_stand_in_line_with_the_messages() {
     on_hub(|| {
         let log = Log::new();
-        let actor = ActorBuilder::new().capacity(2).start(Probe::new().traps_in(&log)).unwrap();
-        let other = Probe::new().start().unwrap();
+        let actor = ActorBuilder::new().capacity(2).start_local(Probe::new().traps_in(&log)).unwrap();
+        let other = Probe::new().start_local().unwrap();
         actor.link(&other);
         let gate = Arc::new(Event::new());
         actor.suspend_in({
@@ -228,7 +228,7 @@ fn a_full_mailbox_refuses_a_try_send() {
         yield_now(); // it is being handled now
         actor.try_send((0, 1)).unwrap();
         let refused = actor.try_send((7, 7)).unwrap_err();
-        assert_eq!(refused, TrySendError::Full((7, 7)));
+        assert_eq!(refused, SendError::Full((7, 7)));
         assert_eq!(refused.to_string(), "the mailbox is full");
         assert_eq!(refused.into_message(), (7, 7));
         gate.set();
@@ -275,7 +275,7 @@ fn an_actor_that_sends_to_itself_does_not_wait_for_room() {
             for _ in 0..10 {
                 ctx.me().send(left - 1)?;
             }
-            assert!(matches!(ctx.me().try_send(0), Err(TrySendError::Full(0))));
+            assert!(matches!(ctx.me().try_send(0), Err(SendError::Full(0))));
             Ok(())
         }
     }
@@ -290,7 +290,7 @@ fn an_actor_that_sends_to_itself_does_not_wait_for_room() {
 fn senders_wait_their_turn_after_an_actor_overfilled_its_mailbox() {
     on_hub(|| {
         let log = Log::new();
-        let actor = ActorBuilder::new().capacity(1).start(Probe::new()).unwrap();
+        let actor = ActorBuilder::new().capacity(1).start_local(Probe::new()).unwrap();
         let (noted, gate) = (log.clone(), Arc::new(Event::new()));
         actor.suspend_in({
             let gate = gate.clone();
@@ -348,7 +348,7 @@ fn a_plain_thread_waits_for_room() {
 #[test]
 #[should_panic(expected = "at least 1")]
 fn a_mailbox_for_nothing_is_refused() {
-    on_hub(|| drop(ActorBuilder::new().capacity(0).spawn(Probe::new())));
+    on_hub(|| drop(ActorBuilder::new().capacity(0).spawn_local(Probe::new())));
 }
 
 // --- the dead ----------------------------------------------------------------------------------------------------
@@ -360,10 +360,10 @@ fn sending_to_the_dead_gives_the_message_back() {
             let (collector, got) = Collector::open();
             let actor = builder.start(collector).unwrap();
             actor.kill();
-            assert_eq!(actor.send((1, 2)), Err(SendError((1, 2))));
-            assert_eq!(actor.try_send((3, 4)), Err(TrySendError::Ended((3, 4))));
+            assert_eq!(actor.send((1, 2)), Err(SendError::Ended((1, 2))));
+            assert_eq!(actor.try_send((3, 4)), Err(SendError::Ended((3, 4))));
             let elsewhere = Elsewhere::spawn(move || actor.send((5, 6)));
-            assert_eq!(elsewhere.join(), Err(SendError((5, 6))));
+            assert_eq!(elsewhere.join(), Err(SendError::Ended((5, 6))));
             assert!(got.is_empty());
         }
     });
@@ -390,9 +390,9 @@ fn senders_that_wait_for_room_get_their_message_back_when_the_actor_ends() {
         yield_now();
         actor.send_exit(Exit::Shutdown);
         for (n, sender) in (2..5).zip(senders) {
-            assert_eq!(sender.get().unwrap(), Err(SendError((0, n))));
+            assert_eq!(sender.get().unwrap(), Err(SendError::Ended((0, n))));
         }
-        assert_eq!(thread.join(), Err(SendError((1, 1))));
+        assert_eq!(thread.join(), Err(SendError::Ended((1, 1))));
     });
 }
 
@@ -409,7 +409,7 @@ fn a_message_that_an_actor_sends_to_itself_at_the_end_is_dropped() {
                     Ok(())
                 });
             })
-            .start()
+            .start_local()
             .unwrap();
         actor.stop();
         actor.join();
@@ -420,11 +420,11 @@ fn a_message_that_an_actor_sends_to_itself_at_the_end_is_dropped() {
 #[test]
 fn references_are_equal_when_they_are_of_the_same_actor() {
     on_hub(|| {
-        let (one, other) = (Probe::new().spawn(), Probe::new().spawn());
+        let (one, other) = (Probe::new().spawn_local(), Probe::new().spawn_local());
         assert!(one == one.clone() && one != other);
         assert_ne!(one.id(), other.id());
-        let named = ActorBuilder::new().name("printer").spawn(Probe::new());
-        assert_eq!(named.to_string(), format!("printer (Greenlet-{})", named.greenlet().id()));
+        let named = ActorBuilder::new().name("printer").spawn_local(Probe::new());
+        assert_eq!(named.to_string(), format!("printer {}", named.id()));
         sleep(Duration::ZERO);
     });
 }

@@ -14,7 +14,7 @@ use greenlet_actor::{
     Actor, ActorBuilder, ActorId, ActorRef, AnyActor, ChildSpec, ChildState, Context, Exit, Reply, Restart,
     Shutdown, Supervisor, SupervisorRef, supervisor, worker,
 };
-use greenlet_core::{Event, GreenletRef, Hub, Kill, joinall, run, sleep, spawn, yield_now};
+use greenlet_core::{Event, Hub, joinall, run, sleep, spawn, yield_now};
 
 const SEEDS: u64 = 300;
 /// More than any seed takes, on any machine.
@@ -60,7 +60,7 @@ struct World {
     workers: RefCell<Vec<ActorRef<Order>>>,
     /// Actors that no supervisor answers for.
     extras: RefCell<Vec<ActorRef<Order>>>,
-    supervisors: RefCell<Vec<GreenletRef>>,
+    supervisors: RefCell<Vec<AnyActor>>,
     slots: RefCell<Vec<Rc<Slot>>>,
 }
 
@@ -175,7 +175,8 @@ impl Actor for Worker {
             Order::AskOn(other, reply) => reply.send(other.ask(Order::Answer, BRIEF)?),
             Order::Link(other) => ctx.link(&other),
             Order::SpawnLink => {
-                let child = ctx.spawn_link(Worker::new(&self.world, None, self.world.chance.one_in(2), true));
+                let child =
+                    ctx.spawn_link_local(Worker::new(&self.world, None, self.world.chance.one_in(2), true));
                 self.world.extras.borrow_mut().push(child);
             }
             Order::Shout(other) => drop(other.try_send(Order::Fail)),
@@ -233,7 +234,7 @@ fn leaf(id: String, world: &Rc<World>, owner: &Rc<()>) -> ChildSpec {
     let (world, owner) = (world.clone(), owner.clone());
     let make = move || {
         let _belongs_to = &owner;
-        world.supervisors.borrow_mut().push(greenlet_core::current());
+        world.supervisors.borrow_mut().push(AnyActor::current().expect("a supervisor makes its children"));
         if world.storming.get() && world.chance.one_in(60) {
             panic!("storm");
         }
@@ -260,11 +261,6 @@ fn branch(world: &Rc<World>, depth: usize) -> Supervisor {
         });
     }
     tree
-}
-
-/// A kill of the greenlet, of which the actor knows nothing.
-fn kill_from_below(greenlet: &GreenletRef) {
-    greenlet.kill_with(Kill::default().no_wait());
 }
 
 /// One random thing is done to somebody.
@@ -298,14 +294,14 @@ fn fire(world: &Rc<World>, tree: &SupervisorRef) {
         24 => return one.link(&other),
         25 => return one.unlink(&other),
         26 => return one.link_exception(&other),
-        27 => return kill_from_below(one.greenlet()),
+        27 => return one.send_exit(Exit::Killed),
         28 => {
             one.kill();
             return other.link(&one);
         }
         29 => {
             let both = ActorBuilder::new().capacity(1).link(&one).link(&other);
-            let extra = both.spawn(Worker::new(world, None, chance.one_in(2), true));
+            let extra = both.spawn_local(Worker::new(world, None, chance.one_in(2), true));
             return world.extras.borrow_mut().push(extra);
         }
         // At supervisors, not too often.
@@ -313,8 +309,8 @@ fn fire(world: &Rc<World>, tree: &SupervisorRef) {
             let supervisors = world.supervisors.borrow().clone();
             let recent = &supervisors[supervisors.len().saturating_sub(20)..];
             // Not at the one on top, which nobody would start again.
-            let victim = chance.of(recent).filter(|victim| victim.id() != tree.actor().greenlet().id());
-            return victim.iter().for_each(kill_from_below);
+            let victim = chance.of(recent).filter(|victim| victim.id() != tree.actor().id());
+            return victim.iter().for_each(|victim| victim.send_exit(Exit::Killed));
         }
         31 if chance.one_in(6) => {
             let Ok(children) = tree.which_children() else { return };
@@ -407,7 +403,7 @@ fn tree_in_a_storm(seed: u64) {
     let workers = world.workers.borrow().clone();
     let left: Vec<_> = workers.iter().filter(|worker| worker.exit().is_none()).collect();
     assert!(left.is_empty(), "orphans: {left:?}");
-    assert!(world.supervisors.borrow().iter().all(GreenletRef::ready), "a supervisor is an orphan");
+    assert!(world.supervisors.borrow().iter().all(AnyActor::ready), "a supervisor is an orphan");
     assert_eq!(world.alive.get(), 0, "states were not dropped");
     assert!(
         world.slots.borrow().iter().all(|slot| slot.owner.strong_count() == 0),

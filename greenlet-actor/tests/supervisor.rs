@@ -700,7 +700,7 @@ fn exits_of_strangers_are_no_reason_to_end_or_restart() {
         let tree = Supervisor::one_for_one().intensity(0, LONG).child(plain("a")).start().unwrap();
         let a = child(&tree, "a");
         for how in ORDINARY.into_iter().chain(FAILING) {
-            let stranger = Probe::new().start().unwrap();
+            let stranger = Probe::new().start_local().unwrap();
             stranger.link(&tree.actor());
             how(&stranger);
             stranger.join();
@@ -714,7 +714,7 @@ fn exits_of_strangers_are_no_reason_to_end_or_restart() {
 fn those_linked_to_a_supervisor_hear_that_it_gave_up() {
     on_hub(|| {
         let log = Log::new();
-        let watch = Probe::new().traps_in(&log).start().unwrap();
+        let watch = Probe::new().traps_in(&log).start_local().unwrap();
         let tree = Supervisor::one_for_one().intensity(0, LONG).child(plain("a")).start().unwrap();
         watch.link(&tree.actor());
         crash(&tree, "a");

@@ -63,6 +63,7 @@
 //! | [`signal`] | the system's signals, and the orderly end of a program |
 //! | [`monitor`], [`Hub::add_switch_hook`] | who blocks a hub, what all greenlets are doing, metrics |
 //! | [`sim`] | tests in virtual time: a schedule that follows from a seed, kills at every suspension point |
+//! | [`embed`] | for libraries that run several things on one greenlet, as actors do |
 //! | [`mod@io`], [`watcher`] | readiness of descriptors and callbacks of the loop, for authors of integrations |
 
 #[cfg(panic = "abort")]
@@ -71,6 +72,7 @@ compile_error!(
 );
 
 mod async_result;
+pub mod embed;
 mod event;
 mod failure;
 pub mod future;

@@ -94,7 +94,7 @@ impl Supervisor {
     #[track_caller]
     pub fn start_named(self, name: impl Into<String>) -> Result<SupervisorRef, StartError> {
         let actor =
-            ActorBuilder::new().name(name).start(self.into_actor()).map_err(|InitError { exit }| {
+            ActorBuilder::new().name(name).start_local(self.into_actor()).map_err(|InitError { exit }| {
                 let known = exit.failure().and_then(|failure| failure.downcast_ref::<StartError>());
                 known.cloned().unwrap_or(StartError::Supervisor(exit))
             })?;

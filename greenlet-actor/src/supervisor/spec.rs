@@ -9,6 +9,7 @@ use super::Supervisor;
 use crate::actor::{Actor, ActorBuilder};
 use crate::actor_ref::{AnyActor, Linkable};
 use crate::exit::Exit;
+use crate::life::flag;
 
 /// When a child that has ended is started again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,15 +102,10 @@ pub fn supervisor(id: impl Into<String>, mut make: impl FnMut() -> Supervisor + 
 }
 
 fn linked<A: Actor>(builder: ActorBuilder, actor: A, parent: &AnyActor) -> (Made, Start) {
-    let new = builder.link(parent).make(actor);
-    new.set_parent(parent);
+    let new = builder.parent(parent).make(actor, flag::PINNED);
     let (any, typed) = (new.actor.any_cell(), new.actor.clone());
-    let made = Made { actor: any.clone(), typed: Box::new(move || Box::new(typed.clone())) };
-    let start = move || {
-        any.greenlet().start();
-        new.wait().map(drop).map_err(|error| error.exit)
-    };
-    (made, Box::new(start))
+    let made = Made { actor: any, typed: Box::new(move || Box::new(typed.clone())) };
+    (made, Box::new(move || new.start().map(drop).map_err(|error| error.exit)))
 }
 
 impl ChildSpec {

@@ -91,6 +91,10 @@ pub(crate) struct Local {
     pub(crate) parks_slowly: bool,
     /// In a simulation: it was in the ready queue already when it suspended, so it let the others go first.
     pub(crate) yielded: Cell<bool>,
+    /// See `embed::tag`.
+    pub(crate) tag: Cell<usize>,
+    /// See `embed::become_service`.
+    pub(crate) is_service: Cell<bool>,
 }
 
 /// Oldest first. Boxed where it is kept: hardly a greenlet ever has one, and a million headers should be small.
@@ -362,6 +366,8 @@ impl Header {
                 shielded: Cell::new(false),
                 is_main,
                 parks_slowly,
+                tag: Cell::new(0),
+                is_service: Cell::new(false),
                 yielded: Cell::new(false),
             },
             end: Lock::new(Ending { name: None, failure: None, waiters: WaitList::new(), links: Vec::new() }),
@@ -605,6 +611,16 @@ impl Header {
     pub(crate) fn drop_extras(&self) {
         if self.local.extras.get() != 0 {
             self.drop_extras_slow();
+        }
+    }
+
+    /// Drops the values of greenlet-locals, in the greenlet's name, before its end.
+    #[inline]
+    pub(crate) fn drop_locals(&self) {
+        let local = &self.local;
+        if local.extras.get() & LOCALS != 0 {
+            local.extras.set(local.extras.get() & !LOCALS);
+            local.locals.get().map(|locals| locals.take()).into_iter().for_each(local::drop_values);
         }
     }
 

@@ -115,11 +115,15 @@ impl Hub {
     /// Waits until no greenlet is left, including those that are spawned meanwhile.
     pub(super) fn join_all_live(&self) {
         loop {
-            let live = self.live_greenlets();
-            if live.is_empty() && !self.shared.has_arrivals() {
+            let mut live = self.live_greenlets();
+            live.retain(|greenlet| !greenlet.header_ref().local.is_service.get());
+            let busy: Vec<_> =
+                self.services.borrow().iter().filter(|service| service.is_busy()).cloned().collect();
+            if live.is_empty() && busy.is_empty() && !self.shared.has_arrivals() {
                 return;
             }
             live.iter().for_each(GreenletRef::join);
+            busy.iter().for_each(|service| service.join());
             sleep(Duration::ZERO);
         }
     }
@@ -281,6 +285,8 @@ impl Hub {
         self.spawn_callbacks.clear();
         let watchers = (self.watched_fds.clear(), self.asyncs.clear());
         report::contain(|| drop(watchers));
+        let services = self.services.take();
+        report::contain(|| drop(services));
         let handler = self.error_handler.take();
         report::contain(|| drop(handler));
         while let Some(entry) = self.ready.pop() {

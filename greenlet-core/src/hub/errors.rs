@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Hub;
 use crate::failure::Failure;
@@ -19,6 +20,8 @@ pub enum ErrorContext {
     Callback,
     /// A task of an [`Executor`](crate::future::Executor).
     Task,
+    /// Something that a library runs on greenlets, in its words: an actor, with its name and where it was spawned.
+    Other(Arc<str>),
     /// The callback of a [watcher](crate::watcher), which goes on.
     Watcher {
         /// Which: `timer`, `io` ...
@@ -52,6 +55,7 @@ impl fmt::Display for ErrorContext {
             ErrorContext::Greenlet(greenlet) => greenlet.fmt(f),
             ErrorContext::Callback => f.write_str("a callback of the loop"),
             ErrorContext::Task => f.write_str("a task"),
+            ErrorContext::Other(what) => f.write_str(what),
             ErrorContext::Watcher { kind, made_at } => {
                 write!(f, "the callback of the {kind} watcher of {made_at}")
             }
@@ -100,11 +104,17 @@ impl Hub {
         if !failure.claim_report() {
             return;
         }
-        if let ErrorContext::Greenlet(greenlet) = context
-            && failure.is_panic()
+        if failure.is_panic()
             && let Some(simulation) = self.simulation()
         {
-            simulation.note_panic(format!("{greenlet}, spawned at {}, {failure}", greenlet.spawn_site()));
+            match context {
+                ErrorContext::Greenlet(greenlet) => {
+                    simulation
+                        .note_panic(format!("{greenlet}, spawned at {}, {failure}", greenlet.spawn_site()));
+                }
+                ErrorContext::Other(what) => simulation.note_panic(format!("{what}, {failure}")),
+                _ => {}
+            }
         }
         let handler = self.error_handler.borrow().clone();
         let Some(handler) = handler else {

@@ -143,6 +143,8 @@ pub struct Hub {
     /// Those of `watcher::Async`.
     pub(crate) asyncs: Asyncs,
     error_handler: RefCell<Option<errors::ErrorHandler>>,
+    /// See `embed::add_service`.
+    pub(crate) services: RefCell<Vec<std::rc::Rc<dyn crate::embed::Service>>>,
     idlers: quiet::Idlers,
     joining: Cell<quiet::Joining>,
     /// Watchers that count, and sleeps without an end; see `quiet::Counted`.
@@ -336,6 +338,7 @@ impl Hub {
             watched_fds: WatchedFds::default(),
             asyncs: Asyncs::default(),
             error_handler: RefCell::new(None),
+            services: RefCell::default(),
             idlers: Lock::new(WaitList::new()),
             joining: Cell::new(quiet::Joining::No),
             counted: Cell::new(0),

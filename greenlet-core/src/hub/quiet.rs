@@ -191,7 +191,10 @@ impl Hub {
     fn nothing_left(&self) -> bool {
         let starts =
             |action: &TimerAction| matches!(action, TimerAction::Start(greenlet) if !greenlet.ready());
-        self.live.borrow().is_empty()
+        // SAFETY: live greenlets are held by the hub.
+        let is_service = |header: &NonNull<Header>| unsafe { header.as_ref() }.local.is_service.get();
+        self.live.borrow().iter().all(is_service)
+            && !self.services.borrow().iter().any(|service| service.is_busy())
             && self.counted.get() == 0
             && !self.shared.has_arrivals()
             && !self.timers.borrow().values().any(starts)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use greenlet_actor::{Actor, ActorId, ActorRef, Context, Exit, Reply, TrySendError};
+use greenlet_actor::{Actor, ActorId, ActorRef, Context, Exit, Reply, SendError};
 use greenlet_core::yield_now;
 use tracing::{info, warn};
 
@@ -54,13 +54,13 @@ impl Newcomer {
     /// Puts it into the member's queue, without waiting. If it is full, disconnects the member, and returns false.
     fn show(&self, shown: Shown) -> bool {
         match self.user.try_send(user::Message::Show(shown)) {
-            Err(TrySendError::Full(_)) => {
+            Err(SendError::Full(_)) => {
                 // It is suspended in a write, and is unwound from there. This is `kill` without its wait.
                 self.user.send_exit(Exit::Killed);
                 false
             }
             // One that has ended is removed when its exit arrives.
-            Ok(()) | Err(TrySendError::Ended(_)) => true,
+            Ok(()) | Err(SendError::Ended(_)) => true,
         }
     }
 }

@@ -30,16 +30,16 @@ pub fn serve(stream: TcpStream, peer: SocketAddr, lobby: LobbyRef, idle: Option<
     let user = ActorBuilder::new()
         .name(peer.to_string())
         .capacity(limits::OUTGOING)
-        .spawn(User::new(writer, lobby.id()));
+        .spawn_local(User::new(writer, lobby.id()));
     let reader = spawn({
         let (stream, user) = (stream.clone(), user.clone());
         move || read(&stream, user, lobby)
     });
     // When the user ends first (it is too slow, or its connection is lost), there is no more to read for: the reader is
     // unwound out of whatever it waits for.
-    user.greenlet().rawlink({
+    user.on_end({
         let reader = (*reader).clone();
-        move |_| {
+        move |_, _| {
             reader.kill_with(Kill::default().no_wait());
         }
     });

@@ -45,7 +45,7 @@ impl Guests {
         let user = ActorBuilder::new()
             .name(format!("page of {name}"))
             .capacity(limits::OUTGOING)
-            .spawn(User::new(Delivery(inbox.clone()), lobby.id()));
+            .spawn_local(User::new(Delivery(inbox.clone()), lobby.id()));
         // Whatever is refused, or raised: the user is not to stay.
         let leave = Leave(Some(user.clone()));
         let (mut session, _) = Session::open(user.clone(), lobby, Echo::Everybody)?;

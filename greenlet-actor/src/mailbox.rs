@@ -1,0 +1,329 @@
+//! The inbox of an actor: many senders, one owner, no locks.
+//!
+//! One word says both what was sent and whether somebody has the actor:
+//!
+//! | `top` | |
+//! |---|---|
+//! | `IDLE` | nothing was sent and nobody has the actor: who changes this word has to see to it that it runs |
+//! | null | somebody has it (it runs, or it waits for its turn), and nothing new was sent |
+//! | a node | somebody has it; the newest message, which leads to the older ones |
+//! | `WAITING` | its handler waits for a message: who changes this word wakes it |
+//! | `CLOSED` | it has ended; for ever |
+//!
+//! # Invariants
+//! - **The owner** is who changed `IDLE` to something else, or whom that one handed the actor on to. There is one at a time, and each hands
+//!   on with at least release and acquire (through `top`, or a queue of activations). `pending` is the owner's.
+//! - A node is reachable from `top`, or from `pending`, or is in the hands of one thread.
+//! - Senders only ever put nodes on top, so what the owner takes at once is the order of sending, reversed.
+
+use std::ptr;
+
+#[cfg(loom)]
+use loom::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicPtr, AtomicU64, Ordering},
+};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+/// What loom's cell looks like, around std's.
+#[cfg(not(loom))]
+struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    const fn new(value: T) -> UnsafeCell<T> {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+pub(crate) struct Mailbox<T> {
+    top: AtomicPtr<Node<T>>,
+    /// How many were ever sent, and how many the owner has taken out.
+    sent: AtomicU64,
+    taken: AtomicU64,
+    /// What the owner has taken from `top`, oldest first.
+    pending: UnsafeCell<*mut Node<T>>,
+}
+
+struct Node<T> {
+    next: *mut Node<T>,
+    value: T,
+}
+
+// SAFETY: values go from the sender's thread to the owner's, hence `T: Send`; nobody shares one.
+unsafe impl<T: Send> Send for Mailbox<T> {}
+// SAFETY: as above; `pending` is touched by the owner alone (invariant).
+unsafe impl<T: Send> Sync for Mailbox<T> {}
+
+/// What the sender has to do now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pushed {
+    /// Nothing.
+    Queued,
+    /// The actor was idle and is the sender's now, who hands it on to be run.
+    WasIdle,
+    /// Its handler waits for a message, and is to be woken.
+    WasWaiting,
+}
+
+impl<T> Mailbox<T> {
+    fn idle() -> *mut Node<T> {
+        ptr::without_provenance_mut(1)
+    }
+
+    fn waiting() -> *mut Node<T> {
+        ptr::without_provenance_mut(2)
+    }
+
+    fn closed() -> *mut Node<T> {
+        ptr::without_provenance_mut(3)
+    }
+
+    /// Whether that is a word and no node. Nodes are aligned to more than 4.
+    fn is_mark(top: *mut Node<T>) -> bool {
+        top.addr() < 4
+    }
+
+    /// An empty one, with an owner: whoever made it.
+    pub(crate) fn new() -> Mailbox<T> {
+        Mailbox {
+            top: AtomicPtr::new(ptr::null_mut()),
+            sent: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            pending: UnsafeCell::new(ptr::null_mut()),
+        }
+    }
+
+    /// How many are in it. While others send it is a little behind or ahead.
+    pub(crate) fn len(&self) -> usize {
+        let taken = self.taken.load(Ordering::Relaxed);
+        usize::try_from(self.sent.load(Ordering::Relaxed).saturating_sub(taken)).unwrap_or(usize::MAX)
+    }
+
+    /// How many the owner has taken out.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.top.load(Ordering::Acquire) == Self::closed()
+    }
+
+    /// Puts a value in, behind all that are there. It comes back if the actor has ended.
+    #[inline]
+    pub(crate) fn push(&self, value: T) -> Result<Pushed, T> {
+        let node = Box::into_raw(Box::new(Node { next: ptr::null_mut(), value }));
+        // Counted before it can be taken, so that `sent` is never behind `taken`.
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let mut top = self.top.load(Ordering::Relaxed);
+        loop {
+            if top == Self::closed() {
+                self.sent.fetch_sub(1, Ordering::Relaxed);
+                // SAFETY: the node is still ours alone.
+                return Err(unsafe { Box::from_raw(node) }.value);
+            }
+            // SAFETY: as above.
+            unsafe { (*node).next = if Self::is_mark(top) { ptr::null_mut() } else { top } };
+            // Release: who takes the node sees what is in it. Acquire: who becomes the owner sees what the last one did.
+            match self.top.compare_exchange_weak(top, node, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => top = now,
+            }
+        }
+        Ok(if top == Self::idle() {
+            Pushed::WasIdle
+        } else if top == Self::waiting() {
+            Pushed::WasWaiting
+        } else {
+            Pushed::Queued
+        })
+    }
+
+    /// Makes the caller the owner of an idle actor, so that it looks around. False if it has one, or has ended.
+    pub(crate) fn wake(&self) -> bool {
+        // Sequentially consistent, and so is `rest`: of who sets a flag and then wakes, and who rests and then looks at the flags, one
+        // sees the other.
+        self.top.compare_exchange(Self::idle(), ptr::null_mut(), Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Takes the oldest out.
+    ///
+    /// # Safety
+    /// The caller is the owner.
+    #[inline]
+    pub(crate) unsafe fn next(&self) -> Option<T> {
+        self.pending.with_mut(|pending| {
+            // SAFETY: `pending` is the owner's, and its nodes are in nobody else's hands.
+            unsafe {
+                if (*pending).is_null() {
+                    *pending = self.take_all();
+                }
+                let node = *pending;
+                if node.is_null() {
+                    return None;
+                }
+                let Node { next, value } = *Box::from_raw(node);
+                *pending = next;
+                // Written by the owner alone: no need for a read-modify-write.
+                self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                Some(value)
+            }
+        })
+    }
+
+    /// Takes out the oldest that `wanted` accepts; the others stay as they are. `known` is how many from the front were refused
+    /// before, and grows by those that are refused now.
+    ///
+    /// # Safety
+    /// The caller is the owner. `wanted` does not come back to this mailbox's owner's side.
+    pub(crate) unsafe fn next_if(&self, known: &mut usize, mut wanted: impl FnMut(&T) -> bool) -> Option<T> {
+        self.pending.with_mut(|pending| {
+            // SAFETY: `pending` and its nodes are the owner's; `at` points to the word that leads to the next node.
+            unsafe {
+                let mut at: *mut *mut Node<T> = pending;
+                for _ in 0..*known {
+                    at = &raw mut (**at).next;
+                }
+                loop {
+                    if (*at).is_null() {
+                        *at = self.take_all();
+                        if (*at).is_null() {
+                            return None;
+                        }
+                    }
+                    if wanted(&(**at).value) {
+                        let Node { next, value } = *Box::from_raw(*at);
+                        *at = next;
+                        self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                        return Some(value);
+                    }
+                    *known += 1;
+                    at = &raw mut (**at).next;
+                }
+            }
+        })
+    }
+
+    /// Puts values in front of all others: the first of them is the next one.
+    ///
+    /// # Safety
+    /// The caller is the owner.
+    pub(crate) unsafe fn put_back(&self, values: impl DoubleEndedIterator<Item = T>) {
+        self.pending.with_mut(|pending| {
+            for value in values.rev() {
+                // SAFETY: `pending` is the owner's.
+                unsafe { *pending = Box::into_raw(Box::new(Node { next: *pending, value })) };
+                self.sent.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// What is there goes through `arrange`, which gives the order in which it is to come.
+    ///
+    /// # Safety
+    /// The caller is the owner.
+    pub(crate) unsafe fn has_pending(&self) -> bool {
+        // SAFETY: `pending` is the owner's.
+        self.pending.with_mut(|pending| unsafe { !(*pending).is_null() })
+            || !Self::is_mark(self.top.load(Ordering::Relaxed))
+    }
+
+    /// All that was sent since the last time, oldest first.
+    ///
+    /// # Safety
+    /// The caller is the owner.
+    #[inline]
+    unsafe fn take_all(&self) -> *mut Node<T> {
+        // A look first: most often there is nothing, and that costs no write.
+        if Self::is_mark(self.top.load(Ordering::Relaxed)) {
+            return ptr::null_mut();
+        }
+        // Acquire: what the senders wrote.
+        let mut newest = self.top.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut chain = ptr::null_mut();
+        while !newest.is_null() {
+            // SAFETY: the nodes came off `top` with the swap, so they are ours.
+            unsafe {
+                let older = (*newest).next;
+                (*newest).next = chain;
+                chain = newest;
+                newest = older;
+            }
+        }
+        chain
+    }
+
+    /// Gives the actor up, if nothing was sent. Then the caller is the owner no more.
+    ///
+    /// # Safety
+    /// The caller is the owner, and has taken everything out.
+    #[inline]
+    pub(crate) unsafe fn rest(&self) -> bool {
+        // Release: the next owner sees what this one did. For the strength see `wake`.
+        self.top.compare_exchange(ptr::null_mut(), Self::idle(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Says that the owner waits for a message. False if one is there.
+    ///
+    /// # Safety
+    /// The caller is the owner.
+    pub(crate) unsafe fn begin_wait(&self) -> bool {
+        self.top
+            .compare_exchange(ptr::null_mut(), Self::waiting(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Takes that back, if no message has come.
+    ///
+    /// # Safety
+    /// The caller is the owner.
+    pub(crate) unsafe fn end_wait(&self) {
+        let _ =
+            self.top.compare_exchange(Self::waiting(), ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Ends it: nothing can be sent any more. What was sent and not taken comes back, oldest first.
+    ///
+    /// # Safety
+    /// The caller is the owner, and stays it.
+    pub(crate) unsafe fn close(&self) -> Vec<T> {
+        let mut left = Vec::new();
+        // SAFETY: the caller is the owner.
+        while let Some(value) = unsafe { self.next() } {
+            left.push(value);
+        }
+        let mut newest = self.top.swap(Self::closed(), Ordering::AcqRel);
+        let from = left.len();
+        while !Self::is_mark(newest) {
+            // SAFETY: the nodes came off `top` with the swap.
+            let node = unsafe { Box::from_raw(newest) };
+            newest = node.next;
+            left.push(node.value);
+        }
+        left[from..].reverse();
+        self.taken.store(self.sent.load(Ordering::Relaxed), Ordering::Relaxed);
+        left
+    }
+}
+
+impl<T> Drop for Mailbox<T> {
+    fn drop(&mut self) {
+        let pending = self.pending.with_mut(|pending| {
+            // SAFETY: nobody else has the mailbox.
+            unsafe { std::mem::replace(&mut *pending, ptr::null_mut()) }
+        });
+        for mut node in [pending, self.top.load(Ordering::Relaxed)] {
+            while !Self::is_mark(node) {
+                // SAFETY: nobody else has the mailbox, so its nodes are ours.
+                let owned = unsafe { Box::from_raw(node) };
+                node = owned.next;
+            }
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! A hub's part in a system, as its own thread sees it: the queue, and the runners.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_deque::Worker;
+use greenlet_core::sync::Semaphore;
+use greenlet_core::watcher::run_callback;
+use greenlet_core::{Builder, Event, Hub, current, embed};
+
+use super::part::{Home, Part};
+use super::runner::Runner;
+use super::system::{Shared, SystemSettings};
+use super::{Activation, interrupt};
+use crate::cell::After;
+use crate::exit::Exit;
+use crate::life::{Force, Life, flag};
+
+thread_local! {
+    static LOCAL: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+}
+
+pub(crate) struct Local {
+    part: Arc<Part>,
+    settings: SystemSettings,
+    /// Activations that nobody else may take.
+    queue: RefCell<VecDeque<Activation>>,
+    /// Those that other hubs may take; `None` in a system of one.
+    pub(super) shared: Option<Worker<Activation>>,
+    /// Which of the two is asked first.
+    turn: Cell<u32>,
+    /// A runner was called and has not come to the queue yet.
+    standby: Cell<bool>,
+    /// Runners that wait to be called.
+    idle: Cell<usize>,
+    calls: Semaphore,
+    /// By index, from 1.
+    runners: RefCell<Vec<Option<Rc<Runner>>>>,
+    closed: Cell<bool>,
+}
+
+impl Local {
+    /// That of this thread, if it has one.
+    pub(crate) fn current() -> Option<Rc<Local>> {
+        // Also while the thread ends, when it is gone.
+        LOCAL.try_with(|local| local.borrow().clone()).ok().flatten()
+    }
+
+    /// That of this thread, made now if there is none: a system of its own.
+    pub(crate) fn here() -> Rc<Local> {
+        Local::current().unwrap_or_else(|| Local::join(Shared::alone(), 0))
+    }
+
+    /// Makes this thread's hub one of a system's.
+    pub(super) fn join(system: Arc<Shared>, index: u32) -> Rc<Local> {
+        let shared = system.is_shared().then(Worker::new_fifo);
+        let stealer = shared.as_ref().map(Worker::stealer);
+        let settings = system.settings().clone();
+        let part = Part::new(index, Hub::current(), system.clone(), stealer);
+        system.add(part.clone());
+        let local = Rc::new(Local {
+            part,
+            settings,
+            queue: RefCell::default(),
+            shared,
+            turn: Cell::new(0),
+            standby: Cell::new(false),
+            idle: Cell::new(0),
+            calls: Semaphore::new(0),
+            runners: RefCell::default(),
+            closed: Cell::new(false),
+        });
+        LOCAL.set(Some(local.clone()));
+        embed::add_service(local.clone());
+        // The end of the hub kills its greenlets, and with this one all actors.
+        let close = Close(local.clone());
+        run_callback(move || {
+            let keep = move || {
+                let _close = close;
+                embed::become_service();
+                loop {
+                    Event::new().wait();
+                }
+            };
+            drop(Builder::new().name("actors").spawn(keep));
+        });
+        local
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Home::new(self.part.clone())
+    }
+
+    pub(super) fn part(&self) -> &Arc<Part> {
+        &self.part
+    }
+
+    /// Whether this is that hub of the system that `home` is in.
+    pub(super) fn is(&self, home: &Home, hub: u32) -> bool {
+        self.part.index == hub && Arc::ptr_eq(&self.part.system, home.system())
+    }
+
+    /// Queues an actor on this thread's hub, if that may run it.
+    #[inline]
+    pub(super) fn push_from_here(actor: Activation) -> Result<(), Activation> {
+        let mut actor = Some(actor);
+        // Not there any more when the thread ends.
+        let _ = LOCAL.try_with(|local| {
+            let local = local.borrow();
+            let Some(local) = &*local else { return };
+            actor = actor.take().and_then(|actor| local.push_if_ours(actor));
+        });
+        actor.map_or(Ok(()), Err)
+    }
+
+    #[inline]
+    fn push_if_ours(&self, actor: Activation) -> Option<Activation> {
+        let life = actor.life();
+        let ours = Arc::ptr_eq(&self.part, life.home.part())
+            || (!life.has(flag::PINNED) && Arc::ptr_eq(&self.part.system, life.home.system()));
+        if ours {
+            self.push(actor);
+            None
+        } else {
+            Some(actor)
+        }
+    }
+
+    /// Queues an actor.
+    #[inline]
+    pub(super) fn push(&self, actor: Activation) {
+        match &self.shared {
+            Some(shared) if !actor.life().has(flag::PINNED) => {
+                shared.push(actor);
+                self.offer();
+            }
+            _ => self.queue.borrow_mut().push_back(actor),
+        }
+        self.call_runner();
+    }
+
+    fn has_work(&self) -> bool {
+        !self.queue.borrow().is_empty()
+            || self.shared.as_ref().is_some_and(|shared| !shared.is_empty())
+            || self.part.has_remote()
+    }
+
+    /// The next activation.
+    #[inline]
+    fn next(&self) -> Option<Activation> {
+        let Some(shared) = &self.shared else {
+            let next = self.queue.borrow_mut().pop_front();
+            return next.or_else(|| self.part.take_remote());
+        };
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        if turn.is_multiple_of(61)
+            && let Some(next) = self.part.take_remote()
+        {
+            return Some(next);
+        }
+        let own = || self.queue.borrow_mut().pop_front();
+        let next =
+            if turn.is_multiple_of(2) { own().or_else(|| shared.pop()) } else { shared.pop().or_else(own) };
+        next.or_else(|| self.part.take_remote()).or_else(|| self.steal())
+    }
+
+    /// Sees to it that a runner comes to the queue.
+    #[inline]
+    fn call_runner(&self) {
+        if !self.standby.get() {
+            self.standby.set(true);
+            if self.idle.get() == 0 {
+                self.new_runner();
+            } else {
+                self.calls.release();
+            }
+        }
+    }
+
+    /// Another thread has something for us.
+    pub(super) fn poked(&self) {
+        self.part.poked.store(false, Ordering::SeqCst);
+        self.call_runner();
+    }
+
+    #[cold]
+    fn new_runner(&self) {
+        let Some(local) = Local::current() else { return };
+        if self.closed.get() {
+            return;
+        }
+        let called = Called(local);
+        // Made in the loop, so that it is in no spawn tree but its own.
+        run_callback(move || drop(Builder::new().name("actor runner").spawn(move || run(called))));
+    }
+
+    fn enlist(&self) -> Rc<Runner> {
+        let mut runners = self.runners.borrow_mut();
+        let at = runners.iter().position(Option::is_none).unwrap_or_else(|| {
+            runners.push(None);
+            runners.len() - 1
+        });
+        let index = u32::try_from(at + 1).expect("fewer than 2^32 greenlets");
+        let runner = Runner::new(index, self.part.index, current());
+        runners[at] = Some(runner.clone());
+        runner
+    }
+
+    fn dismiss(&self, runner: &Runner) {
+        let gone = self.runners.borrow_mut()[runner.index() as usize - 1].take();
+        drop(gone);
+    }
+
+    /// Interrupts what the actor is doing, if it is doing something here.
+    pub(super) fn interrupt(&self, life: &Life) {
+        let index = life.runner.load(Ordering::Relaxed) as usize;
+        let runner = index.checked_sub(1).and_then(|at| self.runners.borrow().get(at).cloned().flatten());
+        if let Some(runner) = runner {
+            runner.interrupt(life);
+        }
+    }
+
+    /// What the actor is doing here.
+    pub(crate) fn label_of(&self, life: &Life) -> Option<&'static str> {
+        let index = life.runner.load(Ordering::Relaxed) as usize;
+        let runners = self.runners.borrow();
+        index.checked_sub(1).and_then(|at| runners.get(at)?.as_ref()).map(|runner| runner.label())
+    }
+
+    /// Runs activations until there are none, or the share is used up.
+    fn serve(&self, runner: &Runner) {
+        runner.grant(self.settings.messages_per_turn);
+        while runner.has_budget() && !runner.is_retired() {
+            let Some(actor) = self.next() else { return };
+            runner.spend();
+            if self.has_work() {
+                self.call_runner();
+            }
+            self.begin(actor, runner);
+        }
+        if self.has_work() {
+            self.call_runner();
+        }
+    }
+
+    #[inline]
+    fn begin(&self, actor: Activation, runner: &Runner) {
+        if let Some(size) = actor.life().stack() {
+            return self.run_apart(actor, size);
+        }
+        self.activate(actor, runner);
+    }
+
+    fn activate(&self, actor: Activation, runner: &Runner) {
+        let part = &self.part;
+        if self.shared.is_some() {
+            part.begun.store(part.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            part.running.store(true, Ordering::Relaxed);
+        }
+        let after = actor.activate(runner);
+        if self.shared.is_some() {
+            part.running.store(false, Ordering::Relaxed);
+        }
+        if let After::Again(actor) = after {
+            self.push(actor);
+        }
+    }
+
+    /// An actor with a stack of its own size has a greenlet of its own for each activation.
+    #[cold]
+    fn run_apart(&self, actor: Activation, size: greenlet_core::StackSize) {
+        let Some(local) = Local::current() else { return };
+        run_callback(move || {
+            let body = move || {
+                let enlisted = Enlisted::new(&local);
+                enlisted.runner.grant(local.settings.messages_per_turn);
+                local.activate(actor, &enlisted.runner);
+            };
+            drop(Builder::new().name("actor").stack_size(size).spawn(body));
+        });
+    }
+
+    /// The hub ends, and all its actors with it.
+    fn close(&self) {
+        self.closed.set(true);
+        self.standby.set(false);
+        LOCAL.with(|local| {
+            let mut local = local.borrow_mut();
+            if local.as_ref().is_some_and(|local| std::ptr::eq(&raw const **local, self)) {
+                *local = None;
+            }
+        });
+        let actors = self.part.close();
+        for actor in &actors {
+            if actor.life().request_stop(Force::Kill, Exit::Killed) {
+                let life = actor.life();
+                // What runs here is interrupted here: `Local::current` does not find this any more.
+                self.interrupt(life);
+                interrupt(actor);
+            }
+        }
+        self.part.system.remove(self.part.index);
+    }
+
+    /// Ends the actors that wait for their turn on a hub that ends. Each may wait for others that end, so while one does, another greenlet goes on
+    /// with the rest.
+    fn end_the_rest(self: &Rc<Self>) {
+        let runner = Runner::new(u32::MAX, self.part.index, current());
+        while let Some(actor) = self.take_any() {
+            if actor.life().ready() {
+                continue;
+            }
+            if !self.standby.replace(true) {
+                let rest = Rest(self.clone());
+                drop(Builder::new().name("ending actors").spawn(move || drop(rest)));
+            }
+            // Those that came from other hubs of the system end here too: it ends as a whole.
+            actor.life().request_stop(Force::Kill, Exit::Killed);
+            runner.grant(1);
+            drop(actor.activate(&runner));
+        }
+    }
+
+    /// An activation from whichever queue.
+    fn take_any(&self) -> Option<Activation> {
+        let own = self.queue.borrow_mut().pop_front();
+        own.or_else(|| self.shared.as_ref().and_then(Worker::pop)).or_else(|| self.part.take_remote())
+    }
+}
+
+impl embed::Service for Local {
+    fn is_busy(&self) -> bool {
+        self.part.live() != 0
+    }
+
+    fn join(&self) {
+        self.part.await_end();
+    }
+}
+
+/// Dropped with the greenlet that the end of the hub kills.
+struct Close(Rc<Local>);
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        self.0.close();
+        // Those that were idle are in the queue of arrivals now, and are ended here, whatever becomes of the runners.
+        self.0.end_the_rest();
+    }
+}
+
+/// What is left to end, for whoever comes to it: also if the greenlet that was to do it is killed before its first turn.
+struct Rest(Rc<Local>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.standby.set(false);
+        self.0.end_the_rest();
+    }
+}
+
+/// A runner was called; dropped if it never comes.
+struct Called(Rc<Local>);
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        self.0.standby.set(false);
+    }
+}
+
+struct Enlisted<'a> {
+    local: &'a Local,
+    runner: Rc<Runner>,
+}
+
+impl<'a> Enlisted<'a> {
+    fn new(local: &'a Local) -> Enlisted<'a> {
+        Enlisted { local, runner: local.enlist() }
+    }
+}
+
+impl Drop for Enlisted<'_> {
+    fn drop(&mut self) {
+        self.local.dismiss(&self.runner);
+    }
+}
+
+/// The life of a runner.
+fn run(called: Called) {
+    let local = called.0.clone();
+    let enlisted = Enlisted::new(&local);
+    drop(called);
+    embed::become_service();
+    loop {
+        local.serve(&enlisted.runner);
+        if enlisted.runner.is_retired() || local.idle.get() >= local.settings.idle_runners {
+            return;
+        }
+        let idle = Idle::new(&local);
+        local.await_call();
+        drop(idle);
+        local.standby.set(false);
+    }
+}
+
+/// A runner that waits to be called.
+struct Idle<'a>(&'a Local);
+
+impl<'a> Idle<'a> {
+    fn new(local: &'a Local) -> Idle<'a> {
+        local.idle.set(local.idle.get() + 1);
+        Idle(local)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.idle.set(self.0.idle.get() - 1);
+    }
+}
+
+impl Local {
+    #[inline]
+    fn await_call(&self) {
+        if self.shared.is_some() {
+            self.look_around(&self.calls);
+        } else {
+            self.calls.acquire();
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A runner: a greenlet that has an actor while it handles messages.
+//!
+//! # Invariants
+//! - While `actor` is there, the activation that the runner is in keeps that actor: it is taken up after the cell was borrowed from it, and put
+//!   down before it is given away.
+//! - The tag of a runner's greenlet is the address of its `Runner`, as long as it has an actor, and 0 otherwise. Nobody else sets it.
+
+use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use greenlet_core::{Failure, GreenletExit, GreenletRef, Interrupt, embed};
+
+use super::arrives;
+use crate::cell::AnyCell;
+use crate::life::Life;
+
+pub(crate) struct Runner {
+    /// Its place in the hub's list, from 1.
+    index: u32,
+    hub: u32,
+    greenlet: GreenletRef,
+    budget: Cell<u32>,
+    /// The actor that it has.
+    actor: Cell<Option<NonNull<dyn AnyCell>>>,
+    /// What that one is doing.
+    label: Cell<&'static str>,
+    /// Somebody has killed the greenlet itself: it ends with what it is doing.
+    retired: Cell<bool>,
+    /// What was raised in the greenlet to end that actor.
+    interrupts: RefCell<Vec<Interrupt>>,
+}
+
+impl Runner {
+    pub(super) fn new(index: u32, hub: u32, greenlet: GreenletRef) -> Rc<Runner> {
+        Rc::new(Runner {
+            index,
+            hub,
+            greenlet,
+            budget: Cell::new(0),
+            actor: Cell::new(None),
+            label: Cell::new(""),
+            retired: Cell::new(false),
+            interrupts: RefCell::default(),
+        })
+    }
+
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(super) fn grant(&self, messages: u32) {
+        self.budget.set(messages);
+    }
+
+    #[inline]
+    pub(crate) fn has_budget(&self) -> bool {
+        self.budget.get() != 0
+    }
+
+    #[inline]
+    pub(crate) fn spend(&self) {
+        self.budget.set(self.budget.get().saturating_sub(1));
+    }
+
+    /// The actor is in this runner's hands from now on, until [`put_down`](Runner::put_down).
+    ///
+    /// # Safety
+    /// The actor is in an `Arc` that the caller keeps until it is put down.
+    #[inline]
+    pub(crate) unsafe fn take_up(&self, actor: &(dyn AnyCell + 'static)) {
+        let life = actor.life();
+        arrives(life, self.hub);
+        life.runner.store(self.index, Ordering::Relaxed);
+        self.actor.set(Some(NonNull::from(actor)));
+        embed::set_tag(std::ptr::from_ref(self).expose_provenance());
+    }
+
+    /// What the runner of the current greenlet says, if that is one and has an actor.
+    #[inline]
+    fn current<R>(f: impl FnOnce(&Runner) -> R) -> Option<R> {
+        let tag = embed::tag();
+        let runner = NonNull::new(std::ptr::with_exposed_provenance_mut::<Runner>(tag))?;
+        // SAFETY: the tag of this greenlet says so, and the runner outlives the activation (invariant).
+        Some(f(unsafe { runner.as_ref() }))
+    }
+
+    /// Whether the caller runs inside that actor.
+    #[inline]
+    pub(crate) fn runs(life: &Life) -> bool {
+        // SAFETY: the actor is alive while it is here (invariant).
+        let id =
+            Runner::current(|runner| runner.actor.get().map(|actor| unsafe { actor.as_ref() }.life().id()));
+        id.flatten() == Some(life.id())
+    }
+
+    /// The actor that the caller runs inside.
+    pub(crate) fn current_actor() -> Option<Arc<dyn AnyCell>> {
+        let actor = Runner::current(|runner| runner.actor.get()).flatten()?;
+        // SAFETY: the actor is in an `Arc` that is kept while it is here (invariant): this makes another count of it.
+        unsafe {
+            Arc::increment_strong_count(actor.as_ptr());
+            Some(Arc::from_raw(actor.as_ptr()))
+        }
+    }
+
+    /// And from now on not any more.
+    #[inline]
+    pub(crate) fn put_down(&self, life: &Life) {
+        life.runner.store(0, Ordering::Relaxed);
+        self.actor.set(None);
+        embed::set_tag(0);
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// What the actor is doing.
+    #[inline]
+    pub(crate) fn handles(&self, label: &'static str) {
+        self.label.set(label);
+    }
+
+    pub(crate) fn label(&self) -> &'static str {
+        self.label.get()
+    }
+
+    /// Ends what the actor is doing, if this runner has it.
+    pub(super) fn interrupt(&self, life: &Life) {
+        // SAFETY: the actor is alive while it is here (invariant).
+        if self.actor.get().is_some_and(|actor| unsafe { actor.as_ref() }.life().id() == life.id()) {
+            let interrupt = self.greenlet.interrupt(GreenletExit);
+            self.interrupts.borrow_mut().push(interrupt);
+        }
+    }
+
+    /// The actor knows that it ends: what is on its way to say so is taken back.
+    pub(crate) fn revoke_interrupts(&self) {
+        self.interrupts.take().iter().for_each(Interrupt::revoke);
+    }
+
+    /// Reports the failure of the actor, once, with what it was doing.
+    #[cold]
+    pub(crate) fn report(&self, life: &Life, (actor, _): (&'static str, &'static str), failure: &Failure) {
+        let (site, label) = (life.site(), self.label.get());
+        match life.name() {
+            Some(name) => {
+                embed::report_failure(
+                    format_args!("actor {name} {} ({actor}), spawned at {site}, in {label},", life.id()),
+                    failure,
+                );
+            }
+            None => {
+                embed::report_failure(
+                    format_args!("actor {} ({actor}), spawned at {site}, in {label},", life.id()),
+                    failure,
+                );
+            }
+        }
+    }
+}

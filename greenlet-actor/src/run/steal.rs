@@ -1,0 +1,124 @@
+//! Taking work from other hubs.
+//!
+//! A hub that runs out of work looks at the others a few times, ever more rarely, and then sleeps until one of them has more than it is
+//! doing. It takes what waits behind something else; a single activation only if it has been waiting since the last look, that is, behind a handler that
+//! takes long. So two actors that talk to each other are not torn apart.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_deque::Steal;
+use greenlet_core::sync::Semaphore;
+
+use super::part::Part;
+use super::{Activation, Local};
+
+/// How long a hub without work waits before it looks at the others again: doubled each time, and after the last it sleeps.
+const FIRST_LOOK: Duration = Duration::from_micros(50);
+const LAST_LOOK: Duration = Duration::from_millis(2);
+
+impl Local {
+    /// Takes what waits behind something else on another hub.
+    pub(super) fn steal(&self) -> Option<Activation> {
+        self.others().find_map(|part| if backlog(&part) >= 2 { self.take_from(&part) } else { None })
+    }
+
+    fn others(&self) -> impl Iterator<Item = Arc<Part>> {
+        let (own, parts) = (self.part().index as usize, self.part().system.parts());
+        let count = parts.len();
+        (1..count).filter_map(move |step| parts[(own + step) % count].clone())
+    }
+
+    fn take_from(&self, part: &Part) -> Option<Activation> {
+        let (stealer, shared) = (part.stealer.as_ref()?, self.shared.as_ref()?);
+        loop {
+            match stealer.steal_batch_and_pop(shared) {
+                Steal::Success(actor) => return Some(actor),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+
+    /// Waits to be called, and looks around meanwhile.
+    pub(super) fn look_around(&self, calls: &Semaphore) {
+        let mut seen: Vec<(u32, u64)> = Vec::new();
+        let mut pause = FIRST_LOOK;
+        while pause <= LAST_LOOK {
+            if calls.acquire_timeout(pause) {
+                return;
+            }
+            for part in self.others() {
+                let begun = part.begun.load(Ordering::Relaxed);
+                let stands = seen.contains(&(part.index, begun));
+                let waiting = backlog(&part);
+                if (waiting >= 2 || waiting == 1 && stands)
+                    && let Some(actor) = self.take_from(&part)
+                {
+                    self.push(actor);
+                    // `push` has called a runner, most likely this one.
+                    calls.acquire();
+                    return;
+                }
+                seen.retain(|(index, _)| *index != part.index);
+                if part.running.load(Ordering::Relaxed) || waiting > 0 {
+                    seen.push((part.index, begun));
+                    // Somebody is at work: it is worth looking again.
+                    pause = pause.min(LAST_LOOK / 2);
+                }
+            }
+            pause *= 2;
+        }
+        let asleep = Asleep::new(self.part());
+        // Who had work for us just before did not see that we sleep.
+        if !self.others().any(|part| backlog(&part) >= 2) {
+            calls.acquire();
+        }
+        drop(asleep);
+    }
+
+    /// Something waits in this hub's queue that others may take: if one of them sleeps, it is told.
+    #[inline]
+    pub(super) fn offer(&self) {
+        if self.part().running.load(Ordering::Relaxed)
+            || self.shared.as_ref().is_some_and(|shared| shared.len() >= 2)
+        {
+            self.wake_another();
+        }
+    }
+
+    fn wake_another(&self) {
+        if self.part().system.somebody_sleeps()
+            && let Some(sleeper) = self.others().find(|part| part.asleep.swap(false, Ordering::SeqCst))
+        {
+            sleeper.system.wakes_up();
+            sleeper.poke();
+        }
+    }
+}
+
+/// A hub that looks for work no more, until it is told of some.
+struct Asleep<'a>(&'a Part);
+
+impl<'a> Asleep<'a> {
+    fn new(part: &'a Part) -> Asleep<'a> {
+        part.asleep.store(true, Ordering::SeqCst);
+        part.system.falls_asleep();
+        Asleep(part)
+    }
+}
+
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        // Unless whoever woke it has done that.
+        if self.0.asleep.swap(false, Ordering::SeqCst) {
+            self.0.system.wakes_up();
+        }
+    }
+}
+
+/// What waits there that may be taken.
+fn backlog(part: &Part) -> usize {
+    part.stealer.as_ref().map_or(0, crossbeam_deque::Stealer::len)
+}

@@ -1,0 +1,150 @@
+//! Exit signals, links and monitors: Erlang's rules.
+
+use std::sync::Arc;
+
+use crate::actor::Actor;
+use crate::actor_ref::{ActorId, AnyActor};
+use crate::cell::{AnyCell, Cell, Signal, deliver};
+use crate::context::{Context, watcher_of};
+use crate::exit::Exit;
+use crate::life::{Direction, Force, Life, Watcher, flag};
+use crate::monitor::{Down, MonitorId};
+use crate::run::{self, Runner};
+
+/// What an actor does about an exit signal: Erlang's table.
+pub(crate) fn exit_signal(to: &Arc<dyn AnyCell>, from: ActorId, exit: Exit) {
+    let life = to.life();
+    if !life.has(flag::TRAPS_EXITS) {
+        if !exit.is_normal() {
+            end(to, Force::Signal, exit);
+        }
+    } else if life.obeys(from) && !exit.is_normal() {
+        // Told to end by its supervisor: as OTP's behaviours do, it ends in good order and is not asked.
+        end(to, Force::Graceful, exit);
+    } else {
+        to.clone().post(Signal::Exited(from, exit));
+    }
+}
+
+/// Has an actor end.
+pub(crate) fn end(actor: &Arc<dyn AnyCell>, force: Force, exit: Exit) {
+    if actor.life().request_stop(force, exit) {
+        match force {
+            Force::Graceful => actor.clone().wake(),
+            Force::Signal | Force::Kill => run::interrupt(actor),
+        }
+    }
+}
+
+/// Records the end of an actor and tells those who want to know.
+pub(crate) fn ended(life: &Life, exit: &Exit) {
+    let Some((links, monitors)) = life.finish(exit) else { return };
+    let me = life.id();
+    for link in links.into_values() {
+        match link.direction {
+            Direction::Both => {
+                link.to.life().remove_link(me);
+                exit_signal(&link.to, me, exit.clone());
+            }
+            Direction::Tell(ends) if ends.include(exit) => exit_signal(&link.to, me, exit.clone()),
+            Direction::Tell(_) => {}
+        }
+    }
+    for (monitor, watcher) in monitors {
+        tell(monitor, watcher, me, exit);
+    }
+    if let Some(rare) = life.try_rare() {
+        rare.ended.set();
+    }
+}
+
+fn tell(monitor: MonitorId, watcher: Watcher, actor: ActorId, exit: &Exit) {
+    match watcher {
+        Watcher::Actor(watcher) => watcher.post(Signal::Down(Down { monitor, actor, exit: exit.clone() })),
+        Watcher::Callback(callback) => {
+            // What fails in it is not the actor's failure.
+            if let Err(error) = greenlet_core::attempt(|| callback(actor, exit)) {
+                tracing::error!(target: "greenlet", "a callback for the end of {actor} failed: {error}");
+            }
+        }
+    }
+}
+
+pub(crate) fn monitor(watcher: &AnyActor, other: &AnyActor) -> MonitorId {
+    watch(other, watcher_of(watcher))
+}
+
+/// Has the watcher told of the end of `other`, at once if that is over.
+pub(crate) fn watch(other: &AnyActor, watcher: Watcher) -> MonitorId {
+    let monitor = MonitorId::next();
+    match other.life().alive() {
+        Some(mut state) => state.monitors.push((monitor, watcher)),
+        None => {
+            let exit = match watcher {
+                Watcher::Actor(_) => Exit::NoProc,
+                // Not Erlang's: who has a reference can be told why.
+                Watcher::Callback(_) => other.exit().unwrap_or(Exit::NoProc),
+            };
+            tell(monitor, watcher, other.id(), &exit);
+        }
+    }
+    monitor
+}
+
+/// Takes a monitor back. False if it is not there any more.
+pub(crate) fn demonitor(other: &AnyActor, monitor: MonitorId) -> bool {
+    let Some(rare) = other.life().try_rare() else { return false };
+    let mut state = rare.state();
+    let at = state.monitors.iter().position(|(id, _)| *id == monitor);
+    let removed = at.map(|at| state.monitors.swap_remove(at));
+    drop(state);
+    removed.is_some()
+}
+
+/// Tells `to` that it is linked with `dead`.
+fn no_proc(to: &AnyActor, dead: &AnyActor) {
+    tracing::error!(target: "greenlet", actor = %to, %dead, "linked to an actor that has ended");
+    exit_signal(&to.shared(), dead.id(), Exit::NoProc);
+}
+
+/// Links two actors in both directions.
+pub(crate) fn link(a: &AnyActor, b: &AnyActor) {
+    if a.id() == b.id() {
+        return;
+    }
+    if !a.life().add_link(b.shared(), Direction::Both) {
+        return no_proc(b, a);
+    }
+    if !b.life().add_link(a.shared(), Direction::Both) {
+        a.life().remove_link(b.id());
+        return no_proc(a, b);
+    }
+    if a.life().ready() {
+        // It ended between the two, on another thread, and told `b`.
+        b.life().remove_link(a.id());
+    }
+}
+
+/// Has an actor handle what is not a message.
+pub(crate) fn handle<A: Actor>(
+    actor: &mut A,
+    signal: Signal,
+    cell: &Cell<A>,
+    ctx: &mut Context<A>,
+    runner: &Runner,
+) -> Result<(), Exit> {
+    match signal {
+        Signal::Exited(from, exit) => {
+            runner.handles("handle_exit");
+            actor.handle_exit(from, exit, ctx)
+        }
+        Signal::Down(down) => {
+            runner.handles("handle_down");
+            actor.handle_down(down, ctx)
+        }
+        Signal::Ring => match cell.ring_message() {
+            Some(message) => deliver(actor, message, ctx, runner),
+            None => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,135 @@
+//! For libraries that run things of their own on greenlets: several, one after another, on the same one.
+//!
+//! An actor is such a thing: it has a greenlet only while it handles messages. These are the few words with which a library makes
+//! the greenlet look like the thing that it runs.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::failure::Failure;
+use crate::hub::{self, Context, ErrorContext, Hub};
+
+/// A word that the current greenlet keeps for the library, 0 at first: what it is running. It says nothing to anybody else.
+///
+/// 0 on threads without a hub, and in callbacks of the loop.
+#[inline]
+pub fn tag() -> usize {
+    match hub::context() {
+        // SAFETY: the running greenlet is alive.
+        Context::Greenlet(_, current) => unsafe { current.as_ref() }.local.tag.get(),
+        Context::Loop | Context::Thread => 0,
+    }
+}
+
+/// Sets the [`tag`], and returns what it was. Without a greenlet it does nothing.
+#[inline]
+pub fn set_tag(tag: usize) -> usize {
+    match hub::context() {
+        // SAFETY: the running greenlet is alive.
+        Context::Greenlet(_, current) => unsafe { current.as_ref() }.local.tag.replace(tag),
+        Context::Loop | Context::Thread => 0,
+    }
+}
+
+/// Drops what the current greenlet has for itself, as at its end: the values of [`greenlet_local!`](crate::greenlet_local). The next
+/// thing that runs on it finds nothing of the last one's. May suspend, where a destructor does.
+#[inline]
+pub fn forget_locals() {
+    if let Context::Greenlet(_, current) = hub::context() {
+        // SAFETY: the running greenlet is alive.
+        unsafe { current.as_ref() }.drop_locals();
+    }
+}
+
+/// The current greenlet is one of a library's own, which waits for work as long as its hub lives: whoever waits until all greenlets
+/// have ended ([`Hub::join`], [`HubThread::join`](crate::HubThread::join)) does not wait for it. The end of the hub kills it as any other.
+pub fn become_service() {
+    if let Context::Greenlet(_, current) = hub::context() {
+        // SAFETY: the running greenlet is alive.
+        unsafe { current.as_ref() }.local.is_service.set(true);
+    }
+}
+
+/// What a library runs on a hub by its [services](become_service), for those who wait until nothing is left to do there.
+pub trait Service {
+    /// Whether something is left.
+    fn is_busy(&self) -> bool;
+    /// Waits until nothing is left, or somewhat less long.
+    fn join(&self);
+}
+
+/// Adds to what the current thread's hub has to do before it is done. It is kept until the hub ends.
+pub fn add_service(service: Rc<dyn Service>) {
+    Hub::current_hub().services.borrow_mut().push(service);
+}
+
+/// Reports the failure of something that ran on a greenlet, as that of a greenlet is: to the hub's
+/// [error handler](Hub::set_error_handler), or through `tracing`. Once for each failure.
+#[cold]
+pub fn report_failure(what: impl fmt::Display, failure: &Failure) {
+    let context = ErrorContext::Other(Arc::from(what.to_string()));
+    match Hub::try_current() {
+        Some(hub) => hub.handle_error(&context, failure),
+        None if failure.claim_report() => context.report(failure),
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::{attempt, greenlet_local, run, spawn, yield_now};
+
+    greenlet_local! {
+        static SEEN: RefCell<u32> = RefCell::new(0);
+    }
+
+    #[test]
+    fn each_greenlet_has_its_own_tag() {
+        run(|| {
+            let first = spawn(|| {
+                assert_eq!(set_tag(7), 0);
+                yield_now();
+                tag()
+            });
+            let second = spawn(tag);
+            assert_eq!((first.get().unwrap(), second.get().unwrap(), tag()), (7, 0, 0));
+        });
+        assert_eq!(set_tag(1), 0, "a thread that has a hub has main's");
+    }
+
+    #[test]
+    fn what_was_forgotten_is_made_anew() {
+        run(|| {
+            spawn(|| {
+                SEEN.with(|seen| *seen.borrow_mut() = 5);
+                forget_locals();
+                SEEN.with(|seen| assert_eq!(*seen.borrow(), 0));
+                forget_locals();
+            })
+            .get()
+            .unwrap();
+        });
+    }
+
+    #[test]
+    fn a_failure_is_reported_once_and_in_the_words_of_the_library() {
+        run(|| {
+            let reports = Rc::new(RefCell::new(Vec::new()));
+            let noted = reports.clone();
+            Hub::set_error_handler(move |context, failure| {
+                noted.borrow_mut().push(format!("{context}: {failure}"));
+            });
+            let Err(crate::GreenletError::Failed(failure)) = attempt(|| crate::raise(std::fmt::Error)) else {
+                panic!("it failed")
+            };
+            report_failure("a thing", &failure);
+            report_failure("another thing", &failure);
+            Hub::reset_error_handler();
+            assert_eq!(reports.take(), [format!("a thing: {failure}")]);
+        });
+    }
+}
