@@ -1,33 +1,54 @@
 //! Asking an actor and waiting for its answer.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use greenlet_core::{GetError, Queue};
+use greenlet_core::oneshot::{self, RecvTimeoutError};
 
-use crate::actor_ref::{ActorRef, SendError};
+use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
 use crate::exit::Exit;
+use crate::life::Life;
+use crate::run::Runner;
+
+/// Answers that came when the asker had given up.
+static LATE: AtomicU64 = AtomicU64::new(0);
+
+/// How many answers of this process came too late, and were dropped: the asker had given up.
+pub fn late_replies() -> u64 {
+    LATE.load(Ordering::Relaxed)
+}
+
+/// How long [`call`](ActorRef::call) waits: OTP's 5 seconds.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where an answer goes. It travels in the message; whoever has it answers, now or later, from wherever.
 ///
 /// It may be passed on: to another actor, a greenlet, a thread. Dropping it unanswered tells the asker at once, with
 /// [`AskError::NoReply`] if the actor that was asked is still there.
 pub struct Reply<T> {
-    to: Arc<Queue<T>>,
+    to: oneshot::Sender<T>,
 }
 
 impl<T> Reply<T> {
-    /// Answers. If the asker has given up, the answer is dropped.
-    pub fn send(self, answer: T) {
-        // Fails when the asker shut the queue down, which it never does, or answered twice, which it cannot.
-        let _ = self.to.try_put(answer);
+    /// A reply without an actor that is asked, and where its answer arrives: to ask by other ways than [`ask`](ActorRef::ask).
+    pub fn channel() -> (Reply<T>, oneshot::Receiver<T>) {
+        let (to, answer) = oneshot::channel();
+        (Reply { to }, answer)
     }
-}
 
-impl<T> Drop for Reply<T> {
-    fn drop(&mut self) {
-        self.to.shutdown();
+    /// Answers. If the asker has given up, the answer is dropped, and [counted](late_replies).
+    #[inline]
+    pub fn send(self, answer: T) {
+        if let Err(answer) = self.to.send(answer) {
+            LATE.fetch_add(1, Ordering::Relaxed);
+            drop(answer);
+        }
+    }
+
+    /// Whether the asker has given up: nobody wants the answer any more.
+    pub fn is_closed(&self) -> bool {
+        self.to.is_closed()
     }
 }
 
@@ -54,6 +75,70 @@ pub enum AskError {
     /// An actor asked itself: it would wait for ever.
     #[error("an actor cannot ask itself")]
     Itself,
+    /// The actor that is asked waits for an answer of the asker, by itself or through others: each would wait for ever. The chain begins
+    /// and ends with the asker.
+    #[error("deadlock: {}", Chain(_0))]
+    Deadlock(Vec<ActorId>),
+    /// The mailbox is full, and made to refuse.
+    #[error("the mailbox is full")]
+    Full,
+}
+
+struct Chain<'a>(&'a [ActorId]);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, actor) in self.0.iter().enumerate() {
+            write!(f, "{}{actor}", if at == 0 { "" } else { " asks " })?;
+        }
+        Ok(())
+    }
+}
+
+/// The asker, if it is an actor, is known to wait for the other one, as long as this lives.
+struct Asking(Option<AnyActor>);
+
+impl Asking {
+    fn begin<M: Send + 'static>(asked: &ActorRef<M>) -> Result<Asking, AskError> {
+        let Some(me) = Runner::current_actor() else { return Ok(Asking(None)) };
+        if me.life().id() == asked.id() {
+            return Err(AskError::Itself);
+        }
+        let me = AnyActor::new(me);
+        let before = me.life().rare().state().asking.replace(asked.any_cell());
+        drop(before);
+        let asking = Asking(Some(me));
+        asking.find_cycle(asked.life())?;
+        Ok(asking)
+    }
+
+    /// Follows who waits for whom. Each has noted whom it asks before it looks, so of those who close a circle at the same time one sees it.
+    fn find_cycle(&self, asked: &Life) -> Result<(), AskError> {
+        let Some(me) = &self.0 else { return Ok(()) };
+        let mut chain = vec![me.id(), asked.id()];
+        let mut next = asked.asks();
+        while let Some(actor) = next {
+            chain.push(actor.id());
+            if actor == *me {
+                return Err(AskError::Deadlock(chain));
+            }
+            // A circle that the asker is not in is somebody else's.
+            if chain[..chain.len() - 1].contains(&actor.id()) {
+                return Ok(());
+            }
+            next = actor.life().asks();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(me) = &self.0 {
+            let asked = me.life().rare().state().asking.take();
+            drop(asked);
+        }
+    }
 }
 
 impl<M: Send + 'static> ActorRef<M> {
@@ -88,32 +173,99 @@ impl<M: Send + 'static> ActorRef<M> {
     /// assert_eq!(answer.unwrap(), 42);
     /// # });
     /// ```
+    #[inline]
     pub fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> M, timeout: Duration) -> Result<T, AskError> {
-        if self.is_current() {
-            return Err(AskError::Itself);
+        let _asking = Asking::begin(self)?;
+        let (reply, answer) = Reply::channel();
+        let question = question(reply);
+        let mut left = timeout;
+        if let Err(error) = self.try_send(question) {
+            left = self.wait_to_ask(error, timeout)?;
         }
-        let answer = Arc::new(Queue::unbounded());
-        let question = question(Reply { to: answer.clone() });
-        let left = match self.try_send(question) {
-            Ok(()) => timeout,
-            Err(SendError::Ended(_)) => return Err(self.ended()),
-            Err(SendError::Full(question)) => {
-                let start = Instant::now();
-                match self.send_timeout(question, timeout) {
-                    Ok(()) => timeout.saturating_sub(start.elapsed()),
-                    Err(SendError::Full(_)) => return Err(AskError::TimedOut(timeout)),
-                    Err(SendError::Ended(_)) => return Err(self.ended()),
-                }
-            }
-        };
-        answer.get_timeout(left).map_err(|error| match (error, self.stopping()) {
-            (GetError::Empty, _) => AskError::TimedOut(timeout),
-            (GetError::ShutDown, Some(exit)) => AskError::Ended(exit),
-            (GetError::ShutDown, None) => AskError::NoReply,
-        })
+        answer.recv_timeout(left).map_err(|error| self.no_answer(error, timeout))
+    }
+
+    /// As [`ask`](ActorRef::ask), with a [timeout](DEFAULT_TIMEOUT) of 5 seconds: OTP's `gen_server:call/2`.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn call<T>(&self, question: impl FnOnce(Reply<T>) -> M) -> Result<T, AskError> {
+        self.ask(question, DEFAULT_TIMEOUT)
+    }
+
+    /// Sends a message without caring whether anybody gets it: OTP's `gen_server:cast`. It goes the way of [`send`](ActorRef::send).
+    pub fn cast(&self, message: M) {
+        drop(self.send(message));
+    }
+
+    /// Sends a question and does not wait for the answer: OTP's `send_request`. Waits for room in a bounded mailbox, as [`send`](ActorRef::send).
+    ///
+    /// # Errors
+    /// [`AskError::Ended`] and [`AskError::Full`].
+    pub fn request<T>(&self, question: impl FnOnce(Reply<T>) -> M) -> Result<Request<M, T>, AskError> {
+        let (reply, answer) = Reply::channel();
+        match self.send(question(reply)) {
+            Ok(()) => Ok(Request { asked: self.clone(), answer }),
+            Err(SendError::Full(_)) => Err(AskError::Full),
+            Err(SendError::Ended(_)) => Err(self.ended()),
+        }
+    }
+
+    /// The question could not be sent at once. Returns how much of the timeout is left when it was.
+    #[cold]
+    fn wait_to_ask(&self, error: SendError<M>, timeout: Duration) -> Result<Duration, AskError> {
+        let SendError::Full(question) = error else { return Err(self.ended()) };
+        let start = Instant::now();
+        match self.send_timeout(question, timeout) {
+            Ok(()) => Ok(timeout.saturating_sub(start.elapsed())),
+            Err(SendError::Full(_)) if start.elapsed() < timeout => Err(AskError::Full),
+            Err(SendError::Full(_)) => Err(AskError::TimedOut(timeout)),
+            Err(SendError::Ended(_)) => Err(self.ended()),
+        }
+    }
+
+    #[cold]
+    fn no_answer(&self, error: RecvTimeoutError, timeout: Duration) -> AskError {
+        match (error, self.stopping()) {
+            (RecvTimeoutError::TimedOut, _) => AskError::TimedOut(timeout),
+            (RecvTimeoutError::Closed, Some(exit)) => AskError::Ended(exit),
+            (RecvTimeoutError::Closed, None) => AskError::NoReply,
+        }
     }
 
     fn ended(&self) -> AskError {
         AskError::Ended(self.exit().unwrap_or(Exit::NoProc))
+    }
+}
+
+/// An answer that will come: see [`ActorRef::request`]. Dropping it gives the answer up.
+pub struct Request<M, T> {
+    asked: ActorRef<M>,
+    answer: oneshot::Receiver<T>,
+}
+
+impl<M: Send + 'static, T> Request<M, T> {
+    /// Waits for the answer. After a timeout it can be waited for again.
+    ///
+    /// # Errors
+    /// As [`ask`](ActorRef::ask).
+    pub fn wait(&self, timeout: Duration) -> Result<T, AskError> {
+        let _asking = Asking::begin(&self.asked)?;
+        self.answer.recv_timeout(timeout).map_err(|error| self.asked.no_answer(error, timeout))
+    }
+
+    /// Waits for the answer in an async task, without a limit of time.
+    ///
+    /// # Errors
+    /// As [`ask`](ActorRef::ask).
+    pub async fn answer(self) -> Result<T, AskError> {
+        let answer = self.answer.recv_op().await;
+        answer.map_err(|_| self.asked.no_answer(RecvTimeoutError::Closed, Duration::MAX))
+    }
+}
+
+impl<M, T> fmt::Debug for Request<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("asked", &self.asked).finish_non_exhaustive()
     }
 }

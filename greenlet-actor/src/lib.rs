@@ -73,7 +73,7 @@ mod supervisor;
 
 pub use actor::{Actor, ActorBuilder};
 pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
-pub use ask::{AskError, Reply};
+pub use ask::{AskError, DEFAULT_TIMEOUT, Reply, Request, late_replies};
 pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError};

@@ -341,6 +341,11 @@ impl Life {
         true
     }
 
+    /// The actor whose answer its handler waits for.
+    pub(crate) fn asks(&self) -> Option<AnyActor> {
+        self.try_rare()?.state().asking.clone()
+    }
+
     /// Takes a held actor back, to be run.
     pub(crate) fn take_held(&self) -> Option<Arc<dyn AnyCell>> {
         self.try_rare()?.state().held.take()

@@ -53,7 +53,7 @@
 //! | [`sleep()`], [`yield_now`], [`yield_to`], [`idle`], [`Timeout`], [`with_timeout`], [`Instant`] | time and turns |
 //! | [`select!`], [`mod@select`], [`wait()`], [`iwait`], [`Waitable`] | waiting for several things |
 //! | [`future`] | futures in greenlets, and everything here in async tasks |
-//! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | waiting for others |
+//! | [`joinall`], [`Event`], [`AsyncResult`], [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`], [`oneshot`] | waiting for others |
 //! | [`sync`] | semaphores, and std's locks in cooperative form |
 //! | [`pool`] | groups, bounded pools, mapping over them, and threads for what blocks |
 //! | [`greenlet_local!`], [`tree_local!`] | a value for each greenlet, or each tree of spawns |
@@ -85,6 +85,7 @@ mod local;
 mod lock;
 pub mod manual;
 pub mod monitor;
+pub mod oneshot;
 pub mod pool;
 mod queue;
 mod raise;

@@ -1,6 +1,7 @@
 //! Suspension: the one way out of a running greenlet, and the timers of those who wait.
 
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use super::{Deadline, Hub, Resume, TimerAction, TimerKey};
 use crate::greenlet::raw::Header;
@@ -132,6 +133,9 @@ impl Hub {
     }
 }
 
+/// A timeout that is so much longer than the time between two turns of the loop that nobody minds if it begins with the next turn.
+const FAR: Duration = Duration::from_millis(10);
+
 /// The timer of one wait; cancelled when the wait ends.
 pub(crate) struct WakeTimer<'a> {
     hub: &'a Hub,
@@ -145,6 +149,26 @@ impl<'a> WakeTimer<'a> {
             Deadline::Never => None,
             _ => deadline.fix().map(|at| hub.timers.borrow_mut().insert(at, TimerAction::Wake(waiter))),
         };
+        WakeTimer { hub, key }
+    }
+
+    /// As [`start`](WakeTimer::start), for a timer that most likely never fires: it does not even look at the clock. It fires a little later.
+    #[inline]
+    pub(crate) fn start_lazily(hub: &'a Hub, waiter: NonNull<Header>, deadline: Deadline) -> WakeTimer<'a> {
+        let mut timers = hub.timers.borrow_mut();
+        let key = match deadline {
+            Deadline::Never => None,
+            // As `Deadline::fix` has it.
+            Deadline::After(timeout) if timeout.as_secs() > u64::from(u32::MAX) => None,
+            Deadline::At(at) => Some(timers.insert(at, TimerAction::Wake(waiter))),
+            Deadline::After(timeout) if timeout >= FAR => {
+                Some(timers.insert_later(timeout, TimerAction::Wake(waiter)))
+            }
+            mut near @ Deadline::After(_) => {
+                near.fix().map(|at| timers.insert(at, TimerAction::Wake(waiter)))
+            }
+        };
+        drop(timers);
         WakeTimer { hub, key }
     }
 

@@ -500,7 +500,7 @@ impl Hub {
         if self.shared.has_arrivals() {
             return self.take_arrivals();
         }
-        let next = self.timers.borrow().next_deadline();
+        let next = self.next_deadline();
         match next {
             Some(deadline) => {
                 simulation.now.set(deadline.max(simulation.now.get()));

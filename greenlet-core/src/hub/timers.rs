@@ -3,6 +3,12 @@
 //! Deadlines come out in the order (deadline, insertion), to the nanosecond. Cancelling is O(log n) in the worst
 //! case and O(1) in the common one: the timeout of a call that succeeded lies near the leaves, and filling its
 //! place from the end moves nothing.
+//!
+//! Most timeouts of waits never come: what is waited for comes first, often before the loop looks at the clock again. So a wait says only how long
+//! it wants to wait (`insert_later`), and the timer gets its deadline, and its place in the heap, when the loop next looks at the clock
+//! (`settle`). It is late by at most the time between two looks.
+
+use std::time::Duration;
 
 use super::clock::Nanos;
 
@@ -19,6 +25,10 @@ pub(crate) struct TimerHeap<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     sequence: u64,
+    /// Those without a deadline yet; some of them may be cancelled already.
+    fresh: Vec<(TimerKey, Duration)>,
+    /// How many of them are not.
+    fresh_alive: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +53,24 @@ struct Slot<T> {
 
 const ARITY: usize = 4;
 
+/// The position of a timer that is not in the heap yet.
+const FRESH: u32 = u32::MAX;
+
 impl<T> TimerHeap<T> {
     pub(crate) const fn new() -> TimerHeap<T> {
-        TimerHeap { heap: Vec::new(), slots: Vec::new(), free: Vec::new(), sequence: 0 }
+        TimerHeap {
+            heap: Vec::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            sequence: 0,
+            fresh: Vec::new(),
+            fresh_alive: 0,
+        }
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.heap.len() + self.fresh_alive
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Nanos> {
@@ -58,6 +78,42 @@ impl<T> TimerHeap<T> {
     }
 
     pub(crate) fn insert(&mut self, deadline: Nanos, value: T) -> TimerKey {
+        let key = self.occupy(value, 0);
+        self.enter(deadline, key.slot);
+        key
+    }
+
+    /// A timer whose time begins at the next [`settle`](TimerHeap::settle).
+    #[inline]
+    pub(crate) fn insert_later(&mut self, after: Duration, value: T) -> TimerKey {
+        let key = self.occupy(value, FRESH);
+        // Cancelled ones are left behind; where waits come and go, this does not grow.
+        while self.fresh.last().is_some_and(|(last, _)| !self.contains(*last)) {
+            self.fresh.pop();
+        }
+        self.fresh.push((key, after));
+        self.fresh_alive += 1;
+        key
+    }
+
+    /// Whether there are timers without a deadline.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Gives those their deadlines, counted from `now`.
+    pub(crate) fn settle(&mut self, now: Nanos) {
+        for (key, after) in std::mem::take(&mut self.fresh) {
+            if self.contains(key) {
+                let deadline = now.checked_add(after).unwrap_or(Nanos(u64::MAX));
+                self.enter(deadline, key.slot);
+            }
+        }
+        self.fresh_alive = 0;
+    }
+
+    #[inline]
+    fn occupy(&mut self, value: T, position: u32) -> TimerKey {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -66,16 +122,30 @@ impl<T> TimerHeap<T> {
                 slot
             }
         };
+        let occupied = &mut self.slots[slot as usize];
+        occupied.value = Some(value);
+        occupied.position = position;
+        TimerKey { slot, generation: occupied.generation }
+    }
+
+    fn enter(&mut self, deadline: Nanos, slot: u32) {
         self.sequence += 1;
-        self.slots[slot as usize].value = Some(value);
         self.heap.push(Entry { deadline, sequence: self.sequence, slot });
         self.sift_up(self.heap.len() - 1);
-        TimerKey { slot, generation: self.slots[slot as usize].generation }
     }
 
     /// Cancels a timer; `None` when it already fired or was cancelled.
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
-        self.contains(key).then(|| self.take(self.slots[key.slot as usize].position as usize))
+        if !self.contains(key) {
+            return None;
+        }
+        match self.slots[key.slot as usize].position {
+            FRESH => {
+                self.fresh_alive -= 1;
+                self.vacate(key.slot)
+            }
+            position => Some(self.take(position as usize)),
+        }
     }
 
     /// Whether the timer has neither fired nor been cancelled.
@@ -104,10 +174,15 @@ impl<T> TimerHeap<T> {
             let moved = self.sift_down(position);
             self.sift_up(moved);
         }
-        let slot = &mut self.slots[entry.slot as usize];
+        self.vacate(entry.slot).expect("a timer in the heap has its value")
+    }
+
+    #[inline]
+    fn vacate(&mut self, at: u32) -> Option<T> {
+        let slot = &mut self.slots[at as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(entry.slot);
-        slot.value.take().expect("a timer in the heap has its value")
+        self.free.push(at);
+        slot.value.take()
     }
 
     fn place(&mut self, position: usize, entry: Entry) {

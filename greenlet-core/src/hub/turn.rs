@@ -220,7 +220,7 @@ impl Hub {
             return self.simulated_turn(simulation, idle);
         }
         self.take_arrivals();
-        let next = self.timers.borrow().next_deadline();
+        let next = self.next_deadline();
         let may_sleep = matches!(idle, Idle::Sleep) && self.ready.is_empty() && !self.end_join();
         let idlers = may_sleep && self.has_idlers();
         if may_sleep {
@@ -242,6 +242,15 @@ impl Hub {
         }
         self.plan_next_turn(now, may_sleep);
         self.publish();
+    }
+
+    /// When the first timer is due. Those that were set since the last time have their deadlines from now on.
+    pub(super) fn next_deadline(&self) -> Option<Nanos> {
+        let mut timers = self.timers.borrow_mut();
+        if timers.is_unsettled() {
+            timers.settle(Nanos::now());
+        }
+        timers.next_deadline()
     }
 
     /// Shows other threads how much there is of what is not counted as it comes and goes.

@@ -278,9 +278,9 @@ fn suspend<I, P, L: Fn(&mut I) -> &mut WaitList<P>, G: Fn(&mut I)>(
     hub: &Hub,
     header: NonNull<Header>,
     unlink: &Unlink<'_, I, P, L, G>,
-    mut deadline: Deadline,
+    deadline: Deadline,
 ) -> bool {
-    let timer = hub::WakeTimer::start(hub, header, &mut deadline);
+    let timer = hub::WakeTimer::start_lazily(hub, header, deadline);
     loop {
         match hub.park(header) {
             Resume::Woken if unlink.notified() => return true,
