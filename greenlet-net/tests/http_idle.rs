@@ -6,6 +6,7 @@ mod raw;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use greenlet_core::pool::Pool;
@@ -20,6 +21,9 @@ const CONNECTIONS: usize = 10_000;
 const OTHERS: u64 = 200;
 /// "At once", on a machine that does much else.
 const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// One test at a time: the clients of both would be too many for this process.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const MARK: &str = "GREENLET_TEST_SERVE";
 
@@ -166,6 +170,7 @@ fn ten_thousand_idle_connections_cost_little_and_keep_nobody_waiting() {
     if std::env::var_os(MARK).is_some() {
         run(|| serve(Server::new(hello as fn(Request) -> &'static str)));
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !enough_descriptors() {
         return;
     }
@@ -185,6 +190,7 @@ fn ten_thousand_idle_tls_sessions_cost_little_and_keep_nobody_waiting() {
         let acceptor = TlsAcceptor::builder().identity(identity).build().unwrap();
         run(|| serve(Server::new(hello as fn(Request) -> &'static str).tls(acceptor)));
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !enough_descriptors() {
         return;
     }
