@@ -629,21 +629,26 @@ impl SourceTable {
         let mut table = self.0.borrow_mut();
         if let Some(entry) = table.slots.get_mut(token.slot as usize)
             && entry.0 == token.generation
-            && entry.1.take().is_some()
+            && let Some(removed) = entry.1.take()
         {
             entry.0 = entry.0.wrapping_add(1);
             table.free.push(token.slot);
+            // Its wakers may be dropped with it, and more sources with them.
+            drop(table);
+            drop(removed);
         }
     }
 
     /// An event from the poller. Those of sources that were removed meanwhile are ignored.
     pub(crate) fn dispatch(&self, ready: Readiness) {
-        // Borrowed meanwhile: waking somebody queues a greenlet, here or elsewhere, and comes back.
-        if let Some((generation, Some(watched))) = self.0.borrow().slots.get(ready.token.slot as usize)
-            && *generation == ready.token.generation
-        {
-            watched.source.dispatch(ready);
-        }
+        let source = match self.0.borrow().slots.get(ready.token.slot as usize) {
+            Some((generation, Some(watched))) if *generation == ready.token.generation => {
+                watched.source.clone()
+            }
+            _ => return,
+        };
+        // Not borrowed meanwhile: waking a greenlet only queues it, but a task whose executor has ended is dropped when it is woken, and its sources with it.
+        source.dispatch(ready);
     }
 
     /// The hub ends. Those who wait through it from elsewhere look for another one.

@@ -213,3 +213,25 @@ fn polling_on_a_thread_without_a_hub_is_an_error() {
         ErrorKind::Unsupported
     );
 }
+
+#[test]
+fn a_task_whose_executor_is_gone_is_dropped_with_its_source_when_it_is_woken() {
+    run(|| {
+        let (source, mut theirs) = pair();
+        let (executor, dropped) = (Executor::new(), Rc::new(Event::new()));
+        let drops = dropped.clone();
+        let task = executor.spawn(async move {
+            let _drops = OnDrop(|| drops.set());
+            let source = source;
+            let mut buffer = [0; 4];
+            poll_fn(|context| source.poll_read(context, &mut buffer)).await.unwrap()
+        });
+        task.detach();
+        sleep(Duration::from_millis(1));
+        drop(executor);
+        sleep(Duration::from_millis(1));
+        // The loop finds it ready, and wakes the task.
+        theirs.write_all(b"x").unwrap();
+        assert!(dropped.wait_timeout(Duration::from_secs(10)));
+    });
+}

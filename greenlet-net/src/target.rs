@@ -52,7 +52,10 @@ impl Target {
     /// A host by name or number, in brackets or not.
     fn of_host(host: &str, port: u16) -> io::Result<Target> {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
+        let bracketed = bare.len() != host.len();
+        if let Ok(ip) = bare.parse::<IpAddr>()
+            && (ip.is_ipv6() || !bracketed)
+        {
             return Ok(Target::one((ip, port)));
         }
         if let Some((ip, zone)) = bare.split_once('%')
@@ -60,7 +63,7 @@ impl Target {
         {
             return Ok(Target::one(SocketAddrV6::new(ip, port, 0, scope(zone)?)));
         }
-        if bare.len() != host.len() || host.contains(':') {
+        if host.contains([':', '[', ']']) {
             return Err(invalid(format!("`{host}` is not an IPv6 address")));
         }
         Ok(Target::Name { host: host.to_owned(), port })
@@ -251,8 +254,20 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_invalid_input() {
-        for text in ["", "host", "host:", "host:65536", "host:-1", "::1:80", "[::1:80", "[host]:80", "a:b:80"]
-        {
+        for text in [
+            "",
+            "host",
+            "host:",
+            "host:65536",
+            "host:-1",
+            "::1:80",
+            "[::1:80",
+            "[host]:80",
+            "a:b:80",
+            "[fe1:80",
+            "a]:80",
+            "[1.2.3.4]:80",
+        ] {
             let error = text.to_target().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{text}");
         }

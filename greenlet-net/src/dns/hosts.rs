@@ -11,7 +11,7 @@ pub(super) const HOSTS: &str = "/etc/hosts";
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     /// In the order of the file.
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// The lines with this name, in lower case.
     by_name: HashMap<String, Vec<usize>>,
 }

@@ -53,6 +53,9 @@ mod builder;
 mod engine;
 mod error;
 mod found;
+#[cfg(all(fuzzing, feature = "native-dns"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 mod name;
 #[cfg(feature = "native-dns")]

@@ -46,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) has_place: Cell<bool>,
     /// Nobody waits for it any more.
     orphan: Cell<bool>,
+    /// Since when the client takes nothing of the response; 0: it is the response that is waited for.
+    untaken_since: Cell<Ticks>,
 }
 
 impl Exchange {
@@ -62,6 +64,7 @@ impl Exchange {
             ended: Cell::new(false),
             has_place: Cell::new(false),
             orphan: Cell::new(false),
+            untaken_since: Cell::new(0),
         })
     }
 
@@ -77,12 +80,17 @@ impl Exchange {
         for flag in [&exchange.timed_out, &exchange.ended, &exchange.has_place, &exchange.orphan] {
             flag.set(false);
         }
+        exchange.untaken_since.set(0);
         (exchange.since, exchange.connect) = (since, connect);
         spare
     }
 
     pub(super) fn since(&self) -> Ticks {
         self.since
+    }
+
+    pub(super) fn untaken_since(&self) -> Ticks {
+        self.untaken_since.get()
     }
 
     fn wake(&self) {
@@ -397,6 +405,7 @@ pub(super) struct Finish {
 
 impl Finish {
     fn begin(&mut self, response: &http::Response<Outgoing>) {
+        self.exchange.untaken_since.set(self.clock.now());
         if let Some(entry) = &mut self.entry {
             entry.status(response.status());
         }
@@ -412,9 +421,16 @@ impl Finish {
 
     #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
+        self.exchange.untaken_since.set(self.clock.now());
         if let Some(entry) = &mut self.entry {
             entry.sent(bytes);
         }
+    }
+
+    /// There is nothing to be sent at the moment.
+    #[inline]
+    pub(super) fn waits(&self) {
+        self.exchange.untaken_since.set(0);
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) async fn converse<S: Stream, H: Handler>(
             Some(Order::Finish) if done.is_none() => conn.as_mut().graceful_shutdown(),
             _ => {}
         }
-        wire.begin_turn();
+        let _turn = wire.begin_turn();
         if done.is_none()
             && let Poll::Ready(end) = conn.as_mut().poll(context)
         {

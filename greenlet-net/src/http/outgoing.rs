@@ -61,8 +61,12 @@ impl Body for Outgoing {
             }
             Source::Frames(frames) => frames.as_mut().poll_frame(context),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(finish)) = (&polled, &mut self.finish) {
-            finish.sent(frame.data_ref().map_or(0, Bytes::len));
+        match (&polled, &mut self.finish) {
+            (Poll::Ready(Some(Ok(frame))), Some(finish)) => {
+                finish.sent(frame.data_ref().map_or(0, Bytes::len))
+            }
+            (Poll::Pending, Some(finish)) => finish.waits(),
+            _ => {}
         }
         polled
     }

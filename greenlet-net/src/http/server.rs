@@ -346,7 +346,7 @@ limits! {
     request_timeout: Option<Duration> => request_timeout,
     /// How long a read of a request's body may wait; 30 s by default. Then it fails with `TimedOut`.
     body_timeout: Option<Duration> => body_timeout,
-    /// How long a client may take nothing of a response that waits for it; 60 s by default. Then the connection is closed.
+    /// How long a client may take nothing of a response that waits for it, in HTTP/2 of any of the responses; 60 s by default. Then the connection is closed.
     write_timeout: Option<Duration> => write_timeout,
     /// How many requests a connection may have; no limit by default. The last response says `Connection: close`.
     max_requests: Option<u32> => max_requests,

@@ -148,7 +148,7 @@ async fn run<S: Stream, H: Handler>(
             }
             Some(Order::Rest) | None => {}
         }
-        wire.begin_turn();
+        let _turn = wire.begin_turn();
         if done.is_none()
             && let Poll::Ready(end) = conn.poll_without_shutdown(context)
         {

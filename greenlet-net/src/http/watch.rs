@@ -92,7 +92,12 @@ impl Limits {
                         .filter(|one| over(one.since(), self.request))
                         .for_each(|one| one.time_out());
                 }
-                false
+                // In HTTP/2 the client says how much of each response it takes: it is too slow when it takes nothing of any.
+                connection.multiplexed.get()
+                    && connection.exchanges.borrow().iter().all(|one| {
+                        let untaken = one.untaken_since();
+                        untaken != 0 && over(untaken, self.write)
+                    })
             }
         };
         if too_slow {

@@ -33,6 +33,16 @@ impl Buffers {
     }
 }
 
+/// See [`Wire::begin_turn`].
+#[must_use = "it is the turn"]
+pub(super) struct Turn(Rc<Buffers>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.outgoing.borrow_mut().clear();
+    }
+}
+
 /// A stream, and what is to be sent on it.
 ///
 /// What is written in one turn of the connection's task is gathered, and sent at the [end](Wire::poll_send_gathered) of the turn: the
@@ -109,9 +119,11 @@ impl<S: Stream> Wire<S> {
         polled
     }
 
-    /// A turn of the task begins: nothing is gathered yet.
-    pub(super) fn begin_turn(&self) {
+    /// A turn of the task, in which bytes are gathered for [`poll_send_gathered`](Wire::poll_send_gathered). However it ends, also when what is polled in it
+    /// panics, the buffer that all connections share is empty afterwards.
+    pub(super) fn begin_turn(&self) -> Turn {
         self.buffers.outgoing.borrow_mut().clear();
+        Turn(self.buffers.clone())
     }
 
     /// Sends what was gathered; what the system does not take now is kept. Whatever comes of it, the buffer that all connections share is

@@ -58,7 +58,10 @@ pub enum End {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
+        Client::over(TcpStream::connect(address).unwrap())
+    }
+
+    pub fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(FOREVER)).unwrap();
         stream.set_write_timeout(Some(FOREVER)).unwrap();
         Client { stream, buffer: Vec::new() }

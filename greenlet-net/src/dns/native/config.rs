@@ -33,8 +33,11 @@ pub(super) struct Config {
 impl Config {
     /// What is wrong in the file is skipped, as by the system's resolver.
     pub(super) fn read(path: &Path, settings: &Settings) -> Config {
-        let text = std::fs::read(path).unwrap_or_default();
-        let (file, _) = resolv_conf::Config::parse_with_errors(&text);
+        Config::parse(&std::fs::read(path).unwrap_or_default(), settings)
+    }
+
+    pub(super) fn parse(text: &[u8], settings: &Settings) -> Config {
+        let (file, _) = resolv_conf::Config::parse_with_errors(text);
         let servers = match &settings.nameservers {
             Some(servers) => servers.clone(),
             None => servers_of(&file),

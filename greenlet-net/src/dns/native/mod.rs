@@ -9,6 +9,8 @@ mod cache;
 mod config;
 mod exchange;
 mod flight;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod order;
 mod question;
 mod records;
