@@ -29,6 +29,8 @@ mod exchange;
 #[cfg(feature = "http2")]
 mod h2;
 mod incoming;
+#[cfg(feature = "tower")]
+mod lent;
 mod outgoing;
 mod percent;
 mod request;
