@@ -22,7 +22,6 @@
 
 mod access;
 mod body;
-mod byte_range;
 mod connection;
 mod crew;
 mod exchange;
@@ -54,7 +53,7 @@ pub use respond::{Error, Handler, Html, IntoResponse, Redirect, Request, Respons
 pub use router::{Next, Router};
 pub use server::{Disconnected, RunningServer, Server};
 pub use settings::AccessLog;
-pub use static_files::{StaticFiles, Symlinks};
+pub use static_files::{Coding, StaticFiles, Symlinks};
 #[cfg(feature = "tower")]
 pub use tower::{Peer, RequestBody, TowerService};
 pub use upgrade::{NotUpgradable, OnUpgrade, Upgraded, upgrade};
