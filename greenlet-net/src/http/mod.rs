@@ -23,11 +23,15 @@
 mod access;
 mod body;
 mod connection;
+#[cfg(feature = "cookies")]
+mod cookies;
 mod crew;
 mod exchange;
 #[cfg(feature = "http2")]
 mod h2;
 mod incoming;
+#[cfg(feature = "json")]
+mod json;
 #[cfg(feature = "tower")]
 mod lent;
 mod outgoing;
@@ -48,6 +52,10 @@ mod wire;
 mod writer;
 
 pub use body::{Body, BodyTooLarge};
+#[cfg(feature = "cookies")]
+pub use cookies::{InvalidCookie, ResponseExt};
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use request::RequestExt;
 pub use respond::{Error, Handler, Html, IntoResponse, Redirect, Request, Response};
 pub use router::{Next, Router};
@@ -60,4 +68,6 @@ pub use upgrade::{NotUpgradable, OnUpgrade, Upgraded, upgrade};
 pub use writer::BodyWriter;
 
 pub use bytes::Bytes;
+#[cfg(feature = "cookies")]
+pub use cookie;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
