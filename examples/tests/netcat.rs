@@ -1,5 +1,8 @@
 //! The chat server as a person uses it: through `nc`.
 
+#[path = "../../greenlet-net/tests/program/mod.rs"]
+mod program;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -21,15 +24,8 @@ fn start(command: &mut Command) -> (Running, ChildStdin, BufReader<ChildStdout>)
     (Running(child), stdin, stdout)
 }
 
-/// Whether `nc` is there. Where the tests of all programs are required, it has to be.
 fn has_netcat() -> bool {
-    let found = Command::new("nc").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        let required = std::env::var_os("GREENLET_TEST_REQUIRE").is_some_and(|value| value == "1");
-        assert!(!required, "nc is missing: apt-get install netcat-openbsd");
-        println!("skipped: nc is missing (apt-get install netcat-openbsd)");
-    }
-    found
+    program::has("nc", "-h", "netcat-openbsd")
 }
 
 /// Reads until the line comes.

@@ -1,5 +1,8 @@
 //! What the `tls_echo` example promises in its first comment.
 
+#[path = "../../greenlet-net/tests/program/mod.rs"]
+mod program;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -69,10 +72,7 @@ fn a_server_that_nobody_vouches_for_is_refused() {
 
 #[test]
 fn openssl_talks_to_the_server() {
-    if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
-        let required = std::env::var_os("GREENLET_TEST_REQUIRE").is_some_and(|value| value == "1");
-        assert!(!required, "openssl is missing: apt-get install openssl");
-        println!("skipped: openssl is missing (apt-get install openssl)");
+    if !program::has("openssl", "version", "openssl") {
         return;
     }
     let server = Server::start();

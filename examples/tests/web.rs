@@ -1,4 +1,4 @@
-//! What the examples `wsgi_hello` and `file_server` promise in their first comments.
+//! What the examples `wsgi_hello`, `file_server` and `axum_on_greenlets` promise in their first comments.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -79,4 +79,33 @@ fn files_and_their_parts() {
         assert!(server.get("/../etc/passwd").contains(" 404 "));
     }
     let _ = std::fs::remove_dir_all(&directory);
+}
+
+#[test]
+fn an_axum_application_blocks_and_keeps_nobody_waiting() {
+    let server = Server::start(env!("CARGO_BIN_EXE_axum_on_greenlets"), &["127.0.0.1:0"]);
+    assert!(server.get("/hello/Ada").ends_with("\r\n\r\nhello, Ada\n"));
+    let note = r#"{"text":"buy milk"}"#;
+    let post = |kind: &str| {
+        format!(
+            "POST /notes HTTP/1.0\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{note}",
+            note.len()
+        )
+    };
+    let answer = server.ask(&post("application/json"));
+    assert!(answer.contains(" 201 ") && answer.ends_with(r#"{"id":1,"text":"buy milk"}"#), "{answer}");
+    assert!(server.ask(&post("text/plain")).contains(" 415 "));
+    assert!(server.get("/notes").ends_with(r#"[{"id":1,"text":"buy milk"}]"#));
+    assert!(server.get("/notes/1").ends_with(r#"{"id":1,"text":"buy milk"}"#));
+    assert!(server.get("/notes/0").contains(" 404 ") && server.get("/notes/2").contains(" 404 "));
+    assert!(server.get("/addresses/localhost").contains("127.0.0.1"));
+    std::thread::scope(|scope| {
+        let start = Instant::now();
+        let slow = scope.spawn(|| server.get("/together/20"));
+        assert!(server.get("/hello/Bob").ends_with("hello, Bob\n"));
+        let answer = slow.join().unwrap();
+        assert!(answer.contains("\r\n\r\n20 greenlets slept"), "{answer}");
+        // One after the other it would be four seconds.
+        assert!(start.elapsed() < Duration::from_secs(4));
+    });
 }

@@ -2,15 +2,15 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use greenlet_core::io::{Direction, Source};
-use socket2::{SockAddr, SockRef};
+use socket2::SockRef;
 
-use crate::socket::Socket;
+use crate::socket::{Ends, Socket};
 use crate::timeout::{SharedTimeout, shorter};
 
 /// A connected socket and how long its calls wait.
@@ -174,15 +174,7 @@ impl Connection {
     }
 
     pub(crate) fn debug(&self, name: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut f = f.debug_struct(name);
-        let mut address = |name, address: io::Result<SockAddr>| {
-            if let Some(address) = address.ok().and_then(|address| crate::address::of_system(address).ok()) {
-                f.field(name, &format_args!("{address}"));
-            }
-        };
-        address("addr", self.options().local_addr());
-        address("peer", self.options().peer_addr());
-        f.field("fd", &self.socket().as_fd().as_raw_fd()).finish()
+        self.socket().debug(name, Ends::Both, f)
     }
 }
 
@@ -264,13 +256,11 @@ macro_rules! connected_stream {
             }
 
             /// Another handle to the same connection.
-            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn share(&self) -> $Stream {
                 $Stream { connection: self.connection.clone() }
             }
 
             /// Whether anybody else has a handle to the connection.
-            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn is_shared(&self) -> bool {
                 std::sync::Arc::strong_count(&self.connection) > 1
             }
@@ -544,42 +534,7 @@ macro_rules! connected_stream {
             }
         }
 
-        impl TryFrom<$Std> for $Stream {
-            type Error = io::Error;
-
-            /// [`from_std`](Self::from_std).
-            fn try_from(stream: $Std) -> io::Result<$Stream> {
-                $Stream::from_std(stream)
-            }
-        }
-
-        impl TryFrom<$Stream> for $Std {
-            type Error = io::Error;
-
-            /// `into_std`.
-            fn try_from(stream: $Stream) -> io::Result<$Std> {
-                stream.into_std()
-            }
-        }
-
-        impl std::os::fd::AsFd for $Stream {
-            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                self.connection.socket().as_fd()
-            }
-        }
-
-        impl std::os::fd::AsRawFd for $Stream {
-            fn as_raw_fd(&self) -> std::os::fd::RawFd {
-                std::os::fd::AsFd::as_fd(self).as_raw_fd()
-            }
-        }
-
-        /// As std's.
-        impl std::fmt::Debug for $Stream {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.connection.debug(stringify!($Stream), f)
-            }
-        }
+        crate::socket::std_socket!($Stream, std: $Std, field: connection);
     };
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketAddrAny};
 use socket2::{SockAddr, SockRef};
 
-use crate::socket::{NO_SIGNAL, Socket};
+use crate::socket::{Ends, NO_SIGNAL, Socket};
 use crate::timeout::SharedTimeout;
 
 /// A datagram that was received: its bytes are in the buffer.
@@ -187,12 +187,7 @@ impl Datagrams {
     }
 
     pub(crate) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct(name);
-        let address = |address: SockAddr| crate::address::of_system(address).ok();
-        if let Some(address) = self.options().local_addr().ok().and_then(address) {
-            f.field("addr", &format_args!("{address}"));
-        }
-        f.field("fd", &self.socket().as_fd().as_raw_fd()).finish()
+        self.socket().debug(name, Ends::Ours, f)
     }
 }
 
@@ -393,42 +388,7 @@ macro_rules! datagram_socket {
             }
         }
 
-        impl TryFrom<$Std> for $Socket {
-            type Error = io::Error;
-
-            /// [`from_std`](Self::from_std).
-            fn try_from(socket: $Std) -> io::Result<$Socket> {
-                $Socket::from_std(socket)
-            }
-        }
-
-        impl TryFrom<$Socket> for $Std {
-            type Error = io::Error;
-
-            /// `into_std`.
-            fn try_from(socket: $Socket) -> io::Result<$Std> {
-                socket.into_std()
-            }
-        }
-
-        impl std::os::fd::AsFd for $Socket {
-            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                self.datagrams.socket().as_fd()
-            }
-        }
-
-        impl std::os::fd::AsRawFd for $Socket {
-            fn as_raw_fd(&self) -> std::os::fd::RawFd {
-                std::os::fd::AsFd::as_fd(self).as_raw_fd()
-            }
-        }
-
-        /// As std's.
-        impl std::fmt::Debug for $Socket {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.datagrams.debug(stringify!($Socket), f)
-            }
-        }
+        crate::socket::std_socket!($Socket, std: $Std, field: datagrams);
     };
 }
 

@@ -4,16 +4,16 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use greenlet_core::io::{Direction, Source};
 use rustix::net::SocketAddrAny;
-use socket2::{SockAddr, SockRef};
+use socket2::SockRef;
 
 use crate::TcpListener;
-use crate::socket::Socket;
+use crate::socket::{Ends, Socket};
 use crate::unix::SocketFile;
 
 /// A socket that listens.
@@ -90,12 +90,7 @@ impl Listening {
     }
 
     pub(crate) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct(name);
-        let address = |address: SockAddr| crate::address::of_system(address).ok();
-        if let Some(address) = self.options().local_addr().ok().and_then(address) {
-            f.field("addr", &format_args!("{address}"));
-        }
-        f.field("fd", &self.socket().as_fd().as_raw_fd()).finish()
+        self.socket().debug(name, Ends::Ours, f)
     }
 }
 
@@ -199,7 +194,6 @@ macro_rules! listener {
             }
 
             /// As [`accept`](Self::accept), for servers with a limit: see `Listening::accept_if`.
-            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn accept_if<P>(
                 &self,
                 admit: impl FnMut() -> Option<P>,
@@ -209,13 +203,11 @@ macro_rules! listener {
                 Ok(Some((stream, crate::address::from_any(peer)?, place)))
             }
 
-            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn is_closed(&self) -> bool {
                 self.listening.is_closed()
             }
 
             /// A listener on the same socket with a place of its own to wait, for another hub.
-            #[allow(dead_code, reason = "for servers, which do not take every kind")]
             pub(crate) fn duplicate(&self) -> io::Result<$Listener> {
                 Ok($Listener { listening: self.listening.duplicate()? })
             }
@@ -271,42 +263,7 @@ macro_rules! listener {
             }
         }
 
-        impl TryFrom<$Std> for $Listener {
-            type Error = io::Error;
-
-            /// [`from_std`](Self::from_std).
-            fn try_from(listener: $Std) -> io::Result<$Listener> {
-                $Listener::from_std(listener)
-            }
-        }
-
-        impl TryFrom<$Listener> for $Std {
-            type Error = io::Error;
-
-            /// `into_std`.
-            fn try_from(listener: $Listener) -> io::Result<$Std> {
-                listener.into_std()
-            }
-        }
-
-        impl std::os::fd::AsFd for $Listener {
-            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                self.listening.socket().as_fd()
-            }
-        }
-
-        impl std::os::fd::AsRawFd for $Listener {
-            fn as_raw_fd(&self) -> std::os::fd::RawFd {
-                std::os::fd::AsFd::as_fd(self).as_raw_fd()
-            }
-        }
-
-        /// As std's.
-        impl std::fmt::Debug for $Listener {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.listening.debug(stringify!($Listener), f)
-            }
-        }
+        crate::socket::std_socket!($Listener, std: $Std, field: listening);
     };
 }
 

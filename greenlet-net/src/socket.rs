@@ -1,16 +1,24 @@
 //! A non-blocking socket: the system calls, and nothing of greenlets.
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 /// What connections, listeners and sockets of datagrams are made of. Non-blocking, closed on `exec`, and never the cause of a
 /// SIGPIPE.
 #[derive(Debug)]
 pub struct Socket(OwnedFd);
+
+/// Whose addresses are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    Ours,
+    Both,
+}
 
 /// Keeps SIGPIPE away call by call; on Apple's systems the socket itself is set so.
 #[cfg(not(target_vendor = "apple"))]
@@ -60,6 +68,21 @@ impl Socket {
             let peer = SocketAddrAny::try_from(peer).ok();
             Ok((Socket::adopt(accepted.into())?, peer))
         }
+    }
+
+    /// As std's sockets: the addresses of this end and, where it is wished, of the other one.
+    pub(crate) fn debug(&self, name: &str, ends: Ends, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct(name);
+        let mut address = |name, address: io::Result<SockAddr>| {
+            if let Some(address) = address.ok().and_then(|address| crate::address::of_system(address).ok()) {
+                f.field(name, &format_args!("{address}"));
+            }
+        };
+        address("addr", self.options().local_addr());
+        if ends == Ends::Both {
+            address("peer", self.options().peer_addr());
+        }
+        f.field("fd", &self.0.as_raw_fd()).finish()
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -115,3 +138,48 @@ impl AsFd for Socket {
         self.0.as_fd()
     }
 }
+
+/// What std's types and ours have in common, for a struct whose field is a [`Connection`](crate::connection::Connection) or its kin: conversions both
+/// ways, the descriptor, and a `Debug` as std's.
+macro_rules! std_socket {
+    ($Socket:ident, std: $Std:ty, field: $field:ident) => {
+        impl TryFrom<$Std> for $Socket {
+            type Error = std::io::Error;
+
+            /// [`from_std`](Self::from_std).
+            fn try_from(socket: $Std) -> std::io::Result<$Socket> {
+                $Socket::from_std(socket)
+            }
+        }
+
+        impl TryFrom<$Socket> for $Std {
+            type Error = std::io::Error;
+
+            /// `into_std`.
+            fn try_from(socket: $Socket) -> std::io::Result<$Std> {
+                socket.into_std()
+            }
+        }
+
+        impl std::os::fd::AsFd for $Socket {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.$field.socket().as_fd()
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $Socket {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                std::os::fd::AsFd::as_fd(self).as_raw_fd()
+            }
+        }
+
+        /// As std's.
+        impl std::fmt::Debug for $Socket {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.$field.debug(stringify!($Socket), f)
+            }
+        }
+    };
+}
+
+pub(crate) use std_socket;

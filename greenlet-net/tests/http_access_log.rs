@@ -6,6 +6,7 @@ mod raw;
 use std::sync::{Arc, Mutex};
 
 use greenlet_core::run;
+use greenlet_net::UnixStream;
 use greenlet_net::http::{AccessLog, Request, Server};
 use raw::{Client, FOREVER, serve};
 
@@ -38,10 +39,15 @@ fn every_request_is_a_line_in_the_access_log() {
         client.send("nonsense%s\r\n\r\n");
         client.answer();
         server.stop(FOREVER);
+        let path = std::env::temp_dir().join(format!("greenlet-access-log-{}", std::process::id()));
+        let server = Server::new(|_: Request| "local").start(path.clone()).unwrap();
+        Client::over(UnixStream::connect(path).unwrap()).get("/local");
+        server.stop(FOREVER);
     });
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let line = text.lines().find(|line| line.contains("greenlet_net::http::access")).unwrap();
     assert!(line.contains("127.0.0.1 - - ["), "{text}");
     assert!(line.contains(r#"] "GET /a%20b?c HTTP/1.1" 200 8 "z" "x\"y" 0."#), "{text}");
+    assert!(text.contains("unix: - - ["), "{text}");
     assert_eq!(text.lines().filter(|line| line.contains("bad request")).count(), 1, "{text}");
 }

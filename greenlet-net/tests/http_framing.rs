@@ -102,19 +102,58 @@ fn what_is_unusual_and_allowed_is_served() {
 }
 
 #[test]
-fn chunks_win_over_a_length_that_comes_with_them() {
+fn chunks_win_over_a_length_that_comes_with_them_and_the_connection_ends() {
+    run(|| {
+        let (_server, address) = mirroring();
+        let chunks = "\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+        // What follows is no request any more: whoever is in front may have understood something else.
+        let next = "GET /two HTTP/1.1\r\nHost: a\r\n\r\n";
+        for head in [
+            "POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked",
+            "POST /one HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4",
+            "POST /one HTTP/1.1\r\ncontent-LENGTH:4\r\nHost: a\r\ntransfer-encoding:chunked",
+            "POST /one HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\nContent-Length: 4",
+        ] {
+            // In one piece, with a next request, and in two pieces, wherever they are parted.
+            let whole = format!("{head}{chunks}");
+            let mut all = vec![vec![whole.clone()], vec![format!("{whole}{next}")]];
+            all.extend((1..head.len() + 4).map(|at| vec![whole[..at].to_owned(), whole[at..].to_owned()]));
+            for pieces in all {
+                let mut client = Client::connect(address);
+                for piece in &pieces {
+                    client.send(piece);
+                    yield_now();
+                }
+                let answer = client.answer();
+                assert_eq!(answer.text(), "POST /one [hi]", "{pieces:?}");
+                assert_eq!(answer.header("connection"), Some("close"), "{pieces:?}");
+                assert_eq!(client.end(), End::Fin, "{pieces:?}");
+            }
+        }
+        // Behind another one as well.
+        let mut client = Client::connect(address);
+        client.send("GET /zero HTTP/1.1\r\nHost: a\r\n\r\nPOST /one HTTP/1.1\r\nHost: a\r\n");
+        assert_eq!(client.answer().text(), "GET /zero []");
+        client.send("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+        assert_eq!(client.answer().header("connection"), Some("close"));
+    });
+}
+
+#[test]
+fn chunks_alone_keep_the_connection() {
     run(|| {
         let (_server, address) = mirroring();
         let mut client = Client::connect(address);
-        client.send(
-            "POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
-        );
-        assert_eq!(client.answer().text(), "POST /one [hi]");
-        // Whatever follows is no part of it: a next request, or nothing.
-        client.send("GET /two HTTP/1.1\r\nHost: a\r\n\r\n");
-        match client.try_answer() {
-            Ok(answer) => assert_eq!(answer.text(), "GET /two []"),
-            Err(end) => assert_ne!(end, End::CutOff),
+        for _ in 0..3 {
+            client.send("POST /one HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            client.send("2\r\nhi\r\n0\r\n\r\n");
+            let answer = client.answer();
+            assert_eq!((answer.text(), answer.header("connection")), ("POST /one [hi]", None));
+            assert_eq!(client.get("/two").text(), "GET /two []");
+            // Not even a length in the body counts.
+            client.send("POST /three HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            client.send("15\r\n\r\ncontent-length: 12\n\r\n0\r\n\r\n");
+            assert_eq!(client.answer().header("connection"), None);
         }
     });
 }

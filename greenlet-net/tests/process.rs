@@ -1,34 +1,18 @@
 //! What concerns the whole process, each in a process of its own: the limit on descriptors, and SIGPIPE.
 #![cfg(unix)]
 
+mod own_process;
 mod pair;
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Write};
-use std::process::Command;
 use std::time::Duration;
 
 use greenlet_core::pool::ThreadPool;
 use greenlet_core::{run, spawn, with_timeout, yield_now};
 use greenlet_net::{ConnectOptions, TcpListener, TcpStream};
+use own_process::in_own_process;
 use pair::pair_with_std;
-
-/// Runs the named test again, alone in a process that `sh` starts after `setup`; true in that process.
-fn in_own_process(test: &str, setup: &str) -> bool {
-    const MARK: &str = "GREENLET_TEST_OWN_PROCESS";
-    if std::env::var_os(MARK).is_some() {
-        return true;
-    }
-    let status = Command::new("sh")
-        .args(["-c", &format!("{setup} exec \"$0\" \"$@\"")])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(MARK, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} in its own process: {status}");
-    false
-}
 
 #[test]
 fn accept_without_descriptors_is_an_error_and_the_connection_is_there_afterwards() {

@@ -1,6 +1,7 @@
 //! What servers of connections promise: gevent's test__server, and what can go wrong.
 
 mod pair;
+mod served;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -19,6 +20,7 @@ use greenlet_core::{
 use greenlet_net::server::{Admitted, IntoEndpoints, StreamServer};
 use greenlet_net::{Stream, TcpListener, TcpStream};
 use pair::{FOREVER, kind, read_to_any_end, reset};
+use served::{answer, connect};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -29,19 +31,6 @@ fn greet(mut stream: TcpStream, _peer: SocketAddr) -> io::Result<()> {
 
 fn echo(stream: TcpStream, _peer: SocketAddr) -> io::Result<u64> {
     io::copy(&mut &stream, &mut &stream)
-}
-
-fn connect(server: &StreamServer) -> TcpStream {
-    let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    stream.set_read_timeout(Some(FOREVER)).unwrap();
-    stream
-}
-
-/// What the server says until it closes the connection.
-fn answer(mut stream: TcpStream) -> String {
-    let mut all = String::new();
-    stream.read_to_string(&mut all).unwrap();
-    all
 }
 
 #[track_caller]

@@ -1,6 +1,7 @@
 //! Servers on several hubs.
 
 mod pair;
+mod served;
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -16,20 +17,9 @@ use greenlet_core::{Hub, run, sleep, spawn, yield_now};
 use greenlet_net::server::{Admitted, StreamServer};
 use greenlet_net::{TcpListener, TcpStream};
 use pair::{FOREVER, kind};
+use served::{answer, connect};
 
 const ANY: &str = "127.0.0.1:0";
-
-fn connect(server: &StreamServer) -> TcpStream {
-    let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    stream.set_read_timeout(Some(FOREVER)).unwrap();
-    stream
-}
-
-fn answer(mut stream: TcpStream) -> String {
-    let mut all = String::new();
-    stream.read_to_string(&mut all).unwrap();
-    all
-}
 
 fn tell_hub(mut stream: TcpStream, _: SocketAddr) -> io::Result<()> {
     stream.write_all(Hub::current().name().as_bytes())

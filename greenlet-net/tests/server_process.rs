@@ -1,14 +1,15 @@
 //! What servers do when the process runs out of descriptors, each in a process of its own.
 #![cfg(target_os = "linux")]
 
+mod own_process;
 mod pair;
+mod served;
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,24 +17,12 @@ use std::time::{Duration, Instant};
 use greenlet_core::{Event, run, sleep, spawn, yield_now};
 use greenlet_net::TcpStream;
 use greenlet_net::server::StreamServer;
+use own_process::in_own_process;
 use pair::FOREVER;
+use served::{answer, connect};
 
-/// Runs the named test again, alone in a process that has few descriptors; true in that process.
-fn in_own_process(test: &str) -> bool {
-    const MARK: &str = "GREENLET_TEST_OWN_PROCESS";
-    if std::env::var_os(MARK).is_some() {
-        return true;
-    }
-    let status = Command::new("sh")
-        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(MARK, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} in its own process: {status}");
-    false
-}
+/// What has a process have few descriptors.
+const FEW: &str = "ulimit -n 64 &&";
 
 /// What is logged.
 #[derive(Clone, Default)]
@@ -72,18 +61,6 @@ fn ballast(left: usize) -> Vec<File> {
     files
 }
 
-fn connect(server: &StreamServer) -> TcpStream {
-    let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    stream.set_read_timeout(Some(FOREVER)).unwrap();
-    stream
-}
-
-fn answer(mut stream: TcpStream) -> String {
-    let mut all = String::new();
-    stream.read_to_string(&mut all).unwrap();
-    all
-}
-
 fn greet(mut stream: TcpStream, _: SocketAddr) -> io::Result<()> {
     stream.write_all(b"hello")
 }
@@ -106,7 +83,7 @@ impl CpuTime {
 
 #[test]
 fn without_descriptors_a_server_pauses_warns_once_and_recovers_by_itself() {
-    if !in_own_process("without_descriptors_a_server_pauses_warns_once_and_recovers_by_itself") {
+    if !in_own_process("without_descriptors_a_server_pauses_warns_once_and_recovers_by_itself", FEW) {
         return;
     }
     let log = Log::start();
@@ -142,7 +119,7 @@ fn without_descriptors_a_server_pauses_warns_once_and_recovers_by_itself() {
 
 #[test]
 fn a_connection_that_ends_lets_the_next_one_in_at_once() {
-    if !in_own_process("a_connection_that_ends_lets_the_next_one_in_at_once") {
+    if !in_own_process("a_connection_that_ends_lets_the_next_one_in_at_once", FEW) {
         return;
     }
     run(|| {
@@ -176,7 +153,7 @@ fn a_connection_that_ends_lets_the_next_one_in_at_once() {
 
 #[test]
 fn a_server_without_descriptors_can_be_stopped_and_killed() {
-    if !in_own_process("a_server_without_descriptors_can_be_stopped_and_killed") {
+    if !in_own_process("a_server_without_descriptors_can_be_stopped_and_killed", FEW) {
         return;
     }
     run(|| {

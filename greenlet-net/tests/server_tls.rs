@@ -2,6 +2,7 @@
 #![cfg(feature = "tls")]
 
 mod pair;
+mod served;
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -14,6 +15,7 @@ use greenlet_net::TcpStream;
 use greenlet_net::server::{StreamServer, tls};
 use greenlet_net::tls::{Identity, Roots, TlsAcceptor, TlsConnector, TlsStream};
 use pair::{FOREVER, read_to_any_end};
+use served::connect;
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -30,12 +32,6 @@ fn sides(handshake_timeout: Duration) -> Sides {
     let acceptor = TlsAcceptor::builder().identity(identity).handshake_timeout(Some(handshake_timeout));
     let connector = TlsConnector::builder().roots(Roots::from_pem(&certificate).unwrap());
     Sides { acceptor: acceptor.build().unwrap(), connector: connector.build().unwrap() }
-}
-
-fn connect(server: &StreamServer) -> TcpStream {
-    let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    stream.set_read_timeout(Some(FOREVER)).unwrap();
-    stream
 }
 
 /// What the server says in a new session until it ends it.

@@ -1,6 +1,7 @@
 //! What servers on Unix sockets promise.
 
 mod pair;
+mod served;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::SocketAddr;
@@ -12,6 +13,7 @@ use greenlet_core::{run, spawn, yield_now};
 use greenlet_net::server::StreamServer;
 use greenlet_net::{Address, Stream, TcpStream, UnixListener, UnixStream};
 use pair::{FOREVER, kind};
+use served::answer;
 
 /// A folder of the test's own, removed with it.
 struct Folder(PathBuf);
@@ -39,12 +41,6 @@ impl Drop for Folder {
 
 fn greet(mut stream: UnixStream, _: SocketAddr) -> io::Result<()> {
     stream.write_all(b"hello")
-}
-
-fn answer(mut stream: impl Read) -> String {
-    let mut all = String::new();
-    stream.read_to_string(&mut all).unwrap();
-    all
 }
 
 fn ask(path: &Path) -> String {

@@ -2,6 +2,7 @@
 #![cfg(feature = "websocket")]
 
 mod frames;
+mod program;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +11,7 @@ use frames::FOREVER;
 use greenlet_core::{run, spawn};
 use greenlet_net::TcpListener;
 use greenlet_net::websocket::{Acceptor, CloseCode, Connector};
+use program::missing;
 
 /// A Python that has the package. Where the tests of all peers are required, there has to be one.
 fn python_with_websockets() -> Option<&'static str> {
@@ -19,9 +21,7 @@ fn python_with_websockets() -> Option<&'static str> {
     };
     let found = ["python3", "/usr/bin/python3"].into_iter().find(has);
     if found.is_none() {
-        let required = std::env::var_os("GREENLET_TEST_REQUIRE").is_some_and(|value| value == "1");
-        assert!(!required, "Python's websockets is missing: apt-get install python3-websockets");
-        println!("skipped: Python's websockets is missing (apt-get install python3-websockets)");
+        missing("Python's websockets", "python3-websockets");
     }
     found
 }

@@ -1,5 +1,8 @@
 //! A headless Chromium, through chromedriver's WebDriver interface.
 
+#[path = "../../../greenlet-net/tests/program/mod.rs"]
+mod program;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -43,9 +46,7 @@ impl Browser {
         let started =
             Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let Ok(mut driver) = started else {
-            let required = std::env::var_os("GREENLET_TEST_REQUIRE").is_some_and(|value| value == "1");
-            assert!(!required, "chromedriver is missing: apt-get install chromium chromium-driver");
-            println!("skipped: chromedriver is missing (apt-get install chromium chromium-driver)");
+            program::missing("chromedriver", "chromium chromium-driver");
             return None;
         };
         let mut stdout = BufReader::new(driver.stdout.take().unwrap());

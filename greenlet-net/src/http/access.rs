@@ -38,7 +38,9 @@ impl Entry {
     fn of<B>(format: AccessLog, connection: &Connection, request: &http::Request<B>) -> Box<Entry> {
         let peer = match &connection.peer {
             Some(crate::Address::Ip(address)) => address.ip().to_string(),
-            _ => "-".to_owned(),
+            // Without a name that the client may have given to its end.
+            Some(crate::Address::Unix(_)) => "unix:".to_owned(),
+            None => "-".to_owned(),
         };
         let value = |name| quotable(request.headers(), name);
         let who =
@@ -71,7 +73,7 @@ fn quotable(headers: &HeaderMap, name: header::HeaderName) -> String {
     }
 }
 
-/// The common log format: host, identity and user (unknown), date, request, status, bytes of the body; then, in the combined format, referrer and
+/// The common log format: host (`unix:` for a client of a Unix socket), identity and user (unknown), date, request, status, bytes of the body; then, in the combined format, referrer and
 /// user agent; then the seconds that it took.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

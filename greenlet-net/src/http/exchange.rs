@@ -159,6 +159,7 @@ impl Exchange {
     pub(super) fn time_out(&self) {
         if !self.timed_out.replace(true) {
             self.kill();
+            self.wake();
         }
     }
 }
@@ -417,6 +418,15 @@ impl Finish {
         } else {
             self.exchange.cancel_upgrade();
         }
+    }
+
+    /// Whether the request has had its time. If not, the task hears of it when it has.
+    pub(super) fn poll_timed_out(&self, context: &Context<'_>) -> Poll<()> {
+        if self.exchange.timed_out.get() {
+            return Poll::Ready(());
+        }
+        self.exchange.task.set(Some(context.waker().clone()));
+        Poll::Pending
     }
 
     #[inline]

@@ -78,16 +78,27 @@ impl Incoming {
         self.trailers.as_ref()
     }
 
-    /// How many bytes it may have.
+    /// Lends the frames to a service, which may take them to another thread. Nothing of them was read.
     #[cfg(feature = "tower")]
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
+    pub(super) fn lend(mut self) -> (super::lent::RequestBody, super::lent::Loan) {
+        let frames = self.frames.take().expect("frames are only taken here and in drop");
+        let (limit, stall) = (self.limit, self.stall);
+        super::lent::lend(frames, limit, stall, self)
     }
 
-    /// hyper's own, which may leave the thread. Nothing of it was read.
+    /// What the service has left. Dropping this does the rest.
     #[cfg(feature = "tower")]
-    pub(super) fn into_hyper(mut self) -> hyper::body::Incoming {
-        self.frames.take().expect("frames are only taken here and in drop")
+    pub(super) fn take_back(&mut self, returned: super::lent::Returned) {
+        self.frames = Some(returned.frames);
+        self.asked = returned.asked;
+        self.ended = returned.ended;
+        self.failed = returned.failed;
+    }
+
+    /// The service has them still, and may never give them back.
+    #[cfg(feature = "tower")]
+    pub(super) fn give_up(&mut self) {
+        self.connection.lingers.set(true);
     }
 
     /// Bytes to read; none at the end.
@@ -134,14 +145,17 @@ impl Incoming {
         }
         match self.stall {
             None => Ok(block_on(next)),
-            Some(stall) => block_on_timeout(next, stall)
-                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, BodyStalled { after: stall })),
+            Some(stall) => block_on_timeout(next, stall).map_err(|_| stalled(stall)),
         }
     }
 }
 
+pub(super) fn stalled(after: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, BodyStalled { after })
+}
+
 /// What the rest of the body cannot be had for.
-fn cut_off(error: hyper::Error) -> io::Error {
+pub(super) fn cut_off(error: hyper::Error) -> io::Error {
     let mut source: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(cause) = source {
         if let Some(cause) = cause.downcast_ref::<io::Error>() {

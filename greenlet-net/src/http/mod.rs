@@ -22,13 +22,18 @@
 
 mod access;
 mod body;
-mod byte_range;
 mod connection;
+#[cfg(feature = "cookies")]
+mod cookies;
 mod crew;
 mod exchange;
 #[cfg(feature = "http2")]
 mod h2;
 mod incoming;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "tower")]
+mod lent;
 mod outgoing;
 mod percent;
 mod request;
@@ -47,16 +52,22 @@ mod wire;
 mod writer;
 
 pub use body::{Body, BodyTooLarge};
+#[cfg(feature = "cookies")]
+pub use cookies::{InvalidCookie, ResponseExt};
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use request::RequestExt;
 pub use respond::{Error, Handler, Html, IntoResponse, Redirect, Request, Response};
 pub use router::{Next, Router};
 pub use server::{Disconnected, RunningServer, Server};
 pub use settings::AccessLog;
-pub use static_files::{StaticFiles, Symlinks};
+pub use static_files::{Coding, StaticFiles, Symlinks};
 #[cfg(feature = "tower")]
 pub use tower::{Peer, RequestBody, TowerService};
 pub use upgrade::{NotUpgradable, OnUpgrade, Upgraded, upgrade};
 pub use writer::BodyWriter;
 
 pub use bytes::Bytes;
+#[cfg(feature = "cookies")]
+pub use cookie;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};

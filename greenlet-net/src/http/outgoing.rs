@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::body::Frames;
 use super::exchange::Finish;
-use super::writer::Pipe;
+use super::writer::{CutOff, Pipe};
 
 /// hyper copies as much at once to its buffer.
 const PIECE: usize = 32 * 1024;
@@ -50,6 +50,10 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let timed_out = match (&self.source, &self.finish) {
+            (Source::Frames(_), Some(finish)) => finish.poll_timed_out(context).is_ready(),
+            _ => false,
+        };
         let polled = match &mut self.source {
             Source::Empty | Source::Unsent(_) => Poll::Ready(None),
             Source::Bytes(bytes) => {
@@ -59,6 +63,8 @@ impl Body for Outgoing {
             Source::Pipe { pipe, .. } => {
                 pipe.poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
+            // No greenlet makes it, so none can be killed.
+            Source::Frames(_) if timed_out => Poll::Ready(Some(Err(CutOff.into()))),
             Source::Frames(frames) => frames.as_mut().poll_frame(context),
         };
         match (&polled, &mut self.finish) {

@@ -53,6 +53,33 @@ pub trait RequestExt {
     /// # Errors
     /// A `415` for another type, a `413` for more bytes, and those of the read.
     fn form(&mut self, limit: u64) -> Result<Vec<(String, String)>, Error>;
+
+    /// Reads JSON (`application/json`, or another type that ends with `+json`) of up to `limit` bytes.
+    ///
+    /// Suspends as a read of the body.
+    ///
+    /// ```
+    /// use greenlet_net::http::{Error, Json, Request, RequestExt};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Sum {
+    ///     terms: Vec<i64>,
+    /// }
+    ///
+    /// fn add(mut request: Request) -> Result<Json<i64>, Error> {
+    ///     let sum: Sum = request.json(10_000)?;
+    ///     Ok(Json(sum.terms.iter().sum()))
+    /// }
+    ///
+    /// let request = http::Request::post("/").header("content-type", "application/json");
+    /// assert_eq!(add(request.body(r#"{"terms": [1, 2]}"#.into())?).unwrap().0, 3);
+    /// # Ok::<(), http::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A `415` for another type, a `413` for more bytes, a `400` with serde's complaint for what is no JSON or no `T`, and those of the read.
+    #[cfg(feature = "json")]
+    fn json<T: serde_core::de::DeserializeOwned>(&mut self, limit: u64) -> Result<T, Error>;
 }
 
 impl RequestExt for Request {
@@ -92,13 +119,22 @@ impl RequestExt for Request {
     }
 
     fn form(&mut self, limit: u64) -> Result<Vec<(String, String)>, Error> {
-        let content_type = self.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = content_type.unwrap_or("").split(';').next().unwrap_or("").trim();
-        if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        if !media_type(self).eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected a form"));
         }
         let body = self.body_mut().read_to_bytes(limit)?;
         let text = String::from_utf8_lossy(&body);
         Ok(percent::pairs(&text).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
+
+    #[cfg(feature = "json")]
+    fn json<T: serde_core::de::DeserializeOwned>(&mut self, limit: u64) -> Result<T, Error> {
+        super::json::read(self, limit)
+    }
+}
+
+/// Without parameters.
+pub(super) fn media_type(request: &Request) -> &str {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.unwrap_or("").split(';').next().unwrap_or("").trim()
 }

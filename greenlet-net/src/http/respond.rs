@@ -63,7 +63,7 @@ pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; chars
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 pub(super) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-fn typed(content_type: HeaderValue, body: Body) -> Response {
+pub(super) fn typed(content_type: HeaderValue, body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
@@ -213,27 +213,8 @@ impl Error {
         Error { status, message: message.into(), source: None }
     }
 
-    /// An error that is reported and not sent.
-    #[cfg(feature = "tower")]
-    pub(super) fn internal(source: Box<dyn StdError + Send + Sync>) -> Error {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Error { status, message: "Internal Server Error".into(), source: Some(source) }
-    }
-
-    /// The status that the client gets.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// What caused it, if it was made of another error.
-    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
-        self.source.as_deref()
-    }
-}
-
-impl<E: StdError + Send + Sync + 'static> From<E> for Error {
-    fn from(error: E) -> Error {
-        let source: Box<dyn StdError + Send + Sync> = Box::new(error);
+    /// An error with the status that its cause asks for.
+    pub(super) fn caused_by(source: Box<dyn StdError + Send + Sync>) -> Error {
         let status = match source.downcast_ref::<io::Error>() {
             Some(error) if error.get_ref().is_some_and(|inner| inner.is::<BodyTooLarge>()) => {
                 StatusCode::PAYLOAD_TOO_LARGE
@@ -249,6 +230,22 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
         };
         let message = status.canonical_reason().unwrap_or("error").into();
         Error { status, message, source: Some(source) }
+    }
+
+    /// The status that the client gets.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What caused it, if it was made of another error.
+    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(error: E) -> Error {
+        Error::caused_by(Box::new(error))
     }
 }
 

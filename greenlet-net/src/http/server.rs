@@ -13,12 +13,13 @@ use greenlet_core::{Builder, Event, select};
 use super::Handler;
 use super::serving::Serving;
 use super::settings::{AccessLog, Settings};
-use crate::server::{Admitted, Counts, Handle, IntoEndpoints, Stopped, StreamServer};
-use crate::{Address, TcpStream};
+use crate::server::{Admission, Admitted, Connection, Counts, Handle, IntoEndpoints, Stopped, StreamServer};
+use crate::{Address, Stream};
 
 /// Serves HTTP/1.1 and HTTP/1.0 (with the feature `http2` also HTTP/2), each request in a greenlet of its own.
 ///
-/// Where to listen can be said in [many ways](IntoEndpoints): `":8000"`, a port, a [`TcpListener`](crate::TcpListener), several of these.
+/// Where to listen can be said in [many ways](IntoEndpoints): `":8000"`, a port, `"unix:/run/app.sock"`, a [`TcpListener`](crate::TcpListener) or
+/// [`UnixListener`](crate::UnixListener), several of these.
 ///
 /// ```no_run
 /// use greenlet_net::http::{Request, Server};
@@ -132,6 +133,10 @@ fn begin(server: StreamServer, control: Arc<Control>, settings: &Settings) -> io
     if let Some(limit) = settings.max_per_ip {
         server = server.limit_per_ip(limit);
     }
+    #[cfg(target_os = "linux")]
+    if let Some(mode) = settings.unix_mode {
+        server = server.unix_mode(mode);
+    }
     let handle = server.handle();
     let _ = control.handle.set(handle);
     server.start()?;
@@ -149,26 +154,48 @@ struct Ways<H> {
 
 impl<H: Handler> Ways<H> {
     /// On the hub that serves: what takes connections over.
-    fn take(&self) -> impl Fn(Admitted<TcpStream>) + use<H> {
+    fn take(&self) -> impl Fn(Admitted<Connection>) + use<H> {
         let serving = Serving::new(self.handler.clone(), &self.settings);
         keep(&serving, &self.control);
-        #[cfg(feature = "tls")]
-        let tls = self.tls.clone();
-        move |admitted| {
-            let (stream, _, admission) = admitted.into_parts();
-            // It fails for those that have gone already.
-            let _ = stream.set_nodelay(true);
+        let taker = Taker {
+            serving,
             #[cfg(feature = "tls")]
-            if let Some(tls) = tls.clone() {
-                let serving = serving.clone();
-                Builder::new().name("tls handshake").spawn(move || match tls.accept(stream) {
-                    Ok(stream) => serving.serve(stream, true, admission),
-                    Err(error) => tracing::debug!(target: "greenlet_net::http", "no TLS session: {error}"),
-                });
-                return;
+            tls: self.tls.clone(),
+        };
+        move |admitted| {
+            let (connection, _, admission) = admitted.into_parts();
+            match connection {
+                Connection::Tcp(stream, _) => {
+                    // It fails for those that have gone already.
+                    let _ = stream.set_nodelay(true);
+                    taker.take_over(stream, admission);
+                }
+                Connection::Unix(stream, _) => taker.take_over(stream, admission),
             }
-            serving.serve(stream, false, admission);
         }
+    }
+}
+
+/// Takes connections over, on one hub.
+struct Taker<H> {
+    serving: Rc<Serving<H>>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::TlsAcceptor>,
+}
+
+impl<H: Handler> Taker<H> {
+    /// Does not suspend.
+    fn take_over<S: Stream>(&self, stream: S, admission: Admission) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            let serving = self.serving.clone();
+            Builder::new().name("tls handshake").spawn(move || match tls.accept(stream) {
+                Ok(stream) => serving.serve(stream, true, admission),
+                Err(error) => tracing::debug!(target: "greenlet_net::http", "no TLS session: {error}"),
+            });
+            return;
+        }
+        self.serving.serve(stream, false, admission);
     }
 }
 
@@ -249,7 +276,7 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// The address that it listens on; the first one if there are several.
+    /// The address that it listens on; the first one if there are several. Unix sockets have theirs among [all](RunningServer::local_addresses).
     ///
     /// # Errors
     /// What the system says; `Unsupported` for an address that is none of IP.
@@ -353,7 +380,8 @@ limits! {
     /// How many connections there may be at a time, on all hubs together; no limit by default. While there are as many none is accepted: clients
     /// wait in the backlog of the system.
     max_connections: usize => max_connections,
-    /// How many connections there may be at a time from one IP address; no limit by default. More are closed at once.
+    /// How many connections there may be at a time from one IP address; no limit by default. More are closed at once. Does not concern Unix
+    /// sockets.
     max_per_ip: Option<u32> => max_per_ip,
     /// How long requests in flight may take when [`serve`](Server::serve) is killed; 1 s by default.
     grace: Duration => grace,
@@ -361,6 +389,16 @@ limits! {
     max_concurrent: usize => max_concurrent,
     /// What is logged of each request, at level `INFO` with the target `greenlet_net::http::access`; the common format by default.
     access_log: AccessLog => access_log,
+}
+
+impl<H: Handler> Server<H> {
+    /// The permissions of the files of Unix sockets that it makes: see [`UnixListenOptions::mode`](crate::UnixListenOptions::mode). All, less the
+    /// umask, by default: whoever may get at the file may connect.
+    #[cfg(target_os = "linux")]
+    pub fn unix_mode(mut self, mode: u32) -> Server<H> {
+        self.settings.unix_mode = Some(mode);
+        self
+    }
 }
 
 /// What becomes of a handler whose client has gone.

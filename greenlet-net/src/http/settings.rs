@@ -34,6 +34,8 @@ pub(super) struct Settings {
     pub(super) max_concurrent: usize,
     pub(super) kill_on_disconnect: bool,
     pub(super) access_log: AccessLog,
+    #[cfg(target_os = "linux")]
+    pub(super) unix_mode: Option<u32>,
 }
 
 impl Default for Settings {
@@ -56,6 +58,8 @@ impl Default for Settings {
             max_concurrent: usize::MAX,
             kill_on_disconnect: false,
             access_log: AccessLog::Common,
+            #[cfg(target_os = "linux")]
+            unix_mode: None,
         }
     }
 }

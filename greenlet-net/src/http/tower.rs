@@ -1,7 +1,6 @@
 //! Services of tower, axum's routers among them.
 
 use std::error::Error as StdError;
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,13 +10,18 @@ use greenlet_core::future::block_on;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tower_service::Service;
 
-use super::body::{BodyTooLarge, Kind};
+use super::body::Kind;
+use super::lent::Loan;
+pub use super::lent::RequestBody;
 use super::{Body, Error, Handler, IntoResponse, Request, Response};
 use crate::Address;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Serves a [`tower::Service`](Service): a [`Handler`].
+///
+/// All [limits](super::Server#limits) of the server hold for services too: a body that is too large or does not come fails with the errors that other
+/// handlers get, in a box, and what a service leaves of a body is thrown away, so that the client gets the response.
 ///
 /// The future of each request runs in the greenlet of that request, so that it, and what it calls, may block cooperatively too. Futures that need the
 /// reactor of a runtime (tokio's sockets and timers) need that runtime [entered](greenlet_core::future). The address of the client is an extension of the
@@ -73,97 +77,46 @@ where
 {
     fn handle(&self, request: Request) -> Response {
         let mut service = self.service.clone();
-        let request = request_for(request);
+        // Given back when the service has dropped the body: the loan is dropped after it, also when this is killed.
+        let (request, loan) = request_for(request);
         let answered = block_on(async move {
             poll_fn(|context| service.poll_ready(context)).await?;
             service.call(request).await
         });
         match answered {
             Ok(response) => response.map(|body| {
-                let frames = Box::pin(Boxed(Box::pin(body)));
+                let loan = loan.filter(|loan| !loan.is_over());
+                let frames = Box::pin(Boxed { body: Box::pin(body), loan });
                 Body::of(Kind::Frames { frames, chunk: Bytes::new() })
             }),
-            Err(error) => Error::internal(error.into()).into_response(),
+            Err(error) => Error::caused_by(error.into()).into_response(),
         }
     }
 }
 
-fn request_for(request: Request) -> http::Request<RequestBody> {
+fn request_for(request: Request) -> (http::Request<RequestBody>, Option<Loan>) {
     let (mut parts, mut body) = request.into_parts();
     if let Some(peer) = body.connection.take().and_then(|connection| connection.peer.clone()) {
         parts.extensions.insert(Peer(peer));
     }
-    let body = match body.kind {
-        Kind::Bytes(bytes) => Source::Bytes(bytes),
+    let (body, loan) = match body.kind {
+        Kind::Bytes(bytes) => (RequestBody::of(bytes), None),
         Kind::Incoming(incoming) => {
-            let limit = incoming.limit();
-            Source::Incoming(incoming.into_hyper(), limit)
+            let (body, loan) = incoming.lend();
+            (body, Some(loan))
         }
-        _ => Source::Bytes(Bytes::new()),
+        _ => (RequestBody::of(Bytes::new()), None),
     };
-    http::Request::from_parts(parts, RequestBody { body })
-}
-
-/// The body of a request, as services get it.
-pub struct RequestBody {
-    body: Source,
-}
-
-enum Source {
-    Bytes(Bytes),
-    /// And how many bytes it may have.
-    Incoming(hyper::body::Incoming, u64),
-}
-
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.body {
-            Source::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::Incoming(incoming, limit) => {
-                let frame = std::task::ready!(Pin::new(incoming).poll_frame(context));
-                let Some(Ok(frame)) = frame else {
-                    return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-                };
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                match limit.checked_sub(length) {
-                    Some(left) => *limit = left,
-                    None => return Poll::Ready(Some(Err(BodyTooLarge { limit: *limit }.into()))),
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.body {
-            Source::Bytes(bytes) => bytes.is_empty(),
-            Source::Incoming(incoming, _) => incoming.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            Source::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Incoming(incoming, _) => incoming.size_hint(),
-        }
-    }
-}
-
-impl fmt::Debug for RequestBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody").field("length", &self.size_hint().exact()).finish()
-    }
+    (http::Request::from_parts(parts, body), loan)
 }
 
 /// A body whose errors are boxed.
-struct Boxed<B>(Pin<Box<B>>);
+struct Boxed<B> {
+    // In this order: it may be made of the request's.
+    body: Pin<Box<B>>,
+    /// The request's body, which the service has still.
+    loan: Option<Loan>,
+}
 
 impl<B: HttpBody<Data = Bytes>> HttpBody for Boxed<B>
 where
@@ -176,14 +129,19 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.0.as_mut().poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+        let polled =
+            self.body.as_mut().poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+        if self.loan.as_ref().is_some_and(Loan::is_over) {
+            self.loan = None;
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }

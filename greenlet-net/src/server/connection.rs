@@ -276,6 +276,29 @@ impl Kind for Arc<dyn Stream> {
     }
 }
 
+/// For the HTTP server, which serves each kind as what it is.
+#[cfg(feature = "http")]
+impl Accepted for Connection {}
+
+#[cfg(feature = "http")]
+impl Kind for Connection {
+    type Peer = Address;
+    const KINDS: Kinds = Kinds::Any;
+
+    fn take(connection: Connection) -> Option<(Connection, Address)> {
+        let peer = connection.peer();
+        Some((connection, peer))
+    }
+
+    #[cfg(feature = "tls")]
+    fn timeouts(&self) -> io::Result<(Option<Duration>, Option<Duration>)> {
+        match self {
+            Connection::Tcp(stream, _) => stream.timeouts(),
+            Connection::Unix(stream, _) => stream.timeouts(),
+        }
+    }
+}
+
 /// A connection that was accepted within the limits of a server, for who takes it over: see [`StreamServer::taking_over`](super::StreamServer::taking_over).
 ///
 /// It is its stream, by [`Deref`], and closes it when it is dropped, whoever has a clone.

@@ -40,6 +40,8 @@ mod stream_server;
 #[cfg(feature = "tls")]
 mod tls;
 
+#[cfg(feature = "http")]
+pub(crate) use connection::Connection;
 pub use connection::{Accepted, Admission, Admitted, Outcome};
 pub use counts::Counts;
 pub use datagram::Datagram;

@@ -197,22 +197,9 @@ impl TlsAcceptorBuilder {
         self
     }
 
-    /// The versions of TLS; 1.2 and 1.3 if not set.
-    pub fn versions(mut self, versions: Versions) -> Self {
-        self.versions = versions;
-        self
-    }
-
     /// How clients take up an earlier session; by tickets if not set.
     pub fn resumption(mut self, resumption: ServerResumption) -> Self {
         self.resumption = resumption;
-        self
-    }
-
-    /// The implementation of the algorithms: the process's default if it has one (`CryptoProvider::install_default`), else that of the
-    /// crate's features, if not set.
-    pub fn crypto_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.provider = Some(provider);
         self
     }
 

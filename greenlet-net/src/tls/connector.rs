@@ -233,12 +233,6 @@ impl TlsConnectorBuilder {
         self
     }
 
-    /// The versions of TLS; 1.2 and 1.3 if not set.
-    pub fn versions(mut self, versions: Versions) -> Self {
-        self.versions = versions;
-        self
-    }
-
     /// Which earlier sessions are kept to be taken up again, which saves half of a handshake: those of 256 servers if not set.
     pub fn resumption(mut self, resumption: Resumption) -> Self {
         self.resumption = Some(resumption);
@@ -248,13 +242,6 @@ impl TlsConnectorBuilder {
     /// Whether the server is told which of its names is meant; it is if not set.
     pub fn sni(mut self, sni: Sni) -> Self {
         self.sni = sni;
-        self
-    }
-
-    /// The implementation of the algorithms: the process's default if it has one (`CryptoProvider::install_default`), else that of the
-    /// crate's features, if not set.
-    pub fn crypto_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.provider = Some(provider);
         self
     }
 

@@ -68,6 +68,19 @@ macro_rules! setters {
             self.settings.truncation = truncation;
             self
         }
+
+        /// The versions of TLS; 1.2 and 1.3 if not set.
+        pub fn versions(mut self, versions: Versions) -> Self {
+            self.versions = versions;
+            self
+        }
+
+        /// The implementation of the algorithms: the process's default if it has one (`CryptoProvider::install_default`), else that of the
+        /// crate's features, if not set.
+        pub fn crypto_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+            self.provider = Some(provider);
+            self
+        }
     };
 }
 

@@ -1,16 +1,19 @@
 //! The other end of a websocket, frame by frame: what it sends need not be right.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use std::io::{ErrorKind, Read, Write};
+#[path = "../pair/mod.rs"]
+mod pair;
+
+use std::io::{Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
 use greenlet_core::{Greenlet, spawn};
+use greenlet_net::TcpStream;
 use greenlet_net::websocket::{RecvError, Role, Settings, WebSocket};
-use greenlet_net::{TcpListener, TcpStream};
 
-/// Longer than anything here takes: what waits for it has hung.
-pub const FOREVER: Duration = Duration::from_secs(20);
+#[allow(unused_imports, reason = "each test file uses some of it")]
+pub use self::pair::{FOREVER, read_to_any_end};
 
 pub const CONTINUE: u8 = 0;
 pub const TEXT: u8 = 1;
@@ -24,11 +27,9 @@ pub const FIN: u8 = 0x80;
 /// Which end is ours.
 pub const ROLES: [Role; 2] = [Role::Server, Role::Client];
 
-/// Both ends are ours.
+/// Both ends are ours, and send at once.
 pub fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (server, _) = listener.accept().unwrap();
+    let (client, server) = pair::pair();
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     (client, server)
@@ -204,15 +205,4 @@ pub fn frame(first: u8, payload: &[u8], masked: bool) -> Vec<u8> {
 fn narrow(stream: &TcpStream) {
     socket2::SockRef::from(stream).set_send_buffer_size(16 * 1024).unwrap();
     socket2::SockRef::from(stream).set_recv_buffer_size(16 * 1024).unwrap();
-}
-
-/// The end of a stream, whichever it is.
-pub fn read_to_any_end(mut stream: &TcpStream) -> Vec<u8> {
-    let mut all = Vec::new();
-    match stream.read_to_end(&mut all) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("neither end nor reset: {error}"),
-    }
-    all
 }

@@ -1,12 +1,12 @@
 //! A client that sends bytes as they are and reads responses by the letter.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use greenlet_net::http::{Handler, RunningServer, Server};
-use greenlet_net::{TcpListener, TcpStream};
+use greenlet_net::{Stream, TcpListener, TcpStream};
 
 /// Longer than anything here takes: what waits for it has hung.
 pub const FOREVER: Duration = Duration::from_secs(20);
@@ -18,8 +18,8 @@ pub fn serve<H: Handler>(server: Server<H>) -> (RunningServer, SocketAddr) {
     (server.start(listener).unwrap(), address)
 }
 
-pub struct Client {
-    pub stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    pub stream: S,
     buffer: Vec<u8>,
 }
 
@@ -60,15 +60,17 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Client {
         Client::over(TcpStream::connect(address).unwrap())
     }
+}
 
-    pub fn over(stream: TcpStream) -> Client {
+impl<S: Stream> Client<S> {
+    pub fn over(stream: S) -> Client<S> {
         stream.set_read_timeout(Some(FOREVER)).unwrap();
         stream.set_write_timeout(Some(FOREVER)).unwrap();
         Client { stream, buffer: Vec::new() }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        (&self.stream as &dyn Stream).write_all(bytes.as_ref()).unwrap();
     }
 
     pub fn get(&mut self, path: &str) -> Answer {
@@ -82,7 +84,7 @@ impl Client {
 
     fn more(&mut self) -> Result<(), End> {
         let mut piece = [0; 16 * 1024];
-        match self.stream.read(&mut piece) {
+        match self.stream.recv(&mut piece) {
             Ok(0) => Err(End::Fin),
             Ok(n) => {
                 self.buffer.extend_from_slice(&piece[..n]);

@@ -3,6 +3,8 @@
 
 #[path = "../pair/mod.rs"]
 mod pair;
+#[path = "../program/mod.rs"]
+mod program;
 
 mod certified;
 mod errors;

@@ -13,18 +13,7 @@ use greenlet_net::tls::{TlsAcceptorBuilder, TlsStream, Versions};
 use greenlet_net::{TcpListener, TcpStream};
 
 use crate::certified::{HOST, OURS, SERVER, Valid, acceptor, connector};
-
-/// Whether the program is there. Where the tests of all programs are required, it has to be.
-fn has(program: &str, version: &str) -> bool {
-    let found =
-        Command::new(program).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        let required = std::env::var_os("GREENLET_TEST_REQUIRE").is_some_and(|value| value == "1");
-        assert!(!required, "{program} is missing: apt-get install {program}");
-        println!("skipped: {program} is missing (apt-get install {program})");
-    }
-    found
-}
+use crate::program::has;
 
 /// A folder with certificates, for programs that want files.
 struct Folder(PathBuf);
@@ -119,7 +108,7 @@ fn s_client(folder: &Folder, address: SocketAddr, arguments: &[&str]) -> Command
 
 #[test]
 fn openssl_s_client_talks_to_us_in_both_versions() {
-    if !has("openssl", "version") {
+    if !has("openssl", "version", "openssl") {
         return;
     }
     let folder = Folder::new();
@@ -139,7 +128,7 @@ fn openssl_s_client_talks_to_us_in_both_versions() {
 
 #[test]
 fn openssl_s_client_shows_its_certificate_and_is_refused_without() {
-    if !has("openssl", "version") {
+    if !has("openssl", "version", "openssl") {
         return;
     }
     let folder = Folder::new();
@@ -162,7 +151,7 @@ fn openssl_s_client_shows_its_certificate_and_is_refused_without() {
 
 #[test]
 fn openssl_s_client_updates_keys_and_takes_up_its_session() {
-    if !has("openssl", "version") {
+    if !has("openssl", "version", "openssl") {
         return;
     }
     let folder = Folder::new();
@@ -250,7 +239,7 @@ impl Drop for Reversing {
 
 #[test]
 fn we_talk_to_openssl_s_server_and_take_up_sessions() {
-    if !has("openssl", "version") {
+    if !has("openssl", "version", "openssl") {
         return;
     }
     let folder = Folder::new();
@@ -276,7 +265,7 @@ fn we_talk_to_openssl_s_server_and_take_up_sessions() {
 
 #[test]
 fn we_are_refused_by_openssl_s_server_with_its_alert() {
-    if !has("openssl", "version") {
+    if !has("openssl", "version", "openssl") {
         return;
     }
     let folder = Folder::new();
@@ -299,7 +288,7 @@ fn page(stream: TlsStream) {
 
 #[test]
 fn curl_gets_a_page_and_refuses_whom_it_does_not_know() {
-    if !has("curl", "--version") {
+    if !has("curl", "--version", "curl") {
         return;
     }
     let folder = Folder::new();

@@ -11,9 +11,14 @@ use bytes::Bytes;
 use greenlet_core::pool::ThreadPool;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::byte_range::{Wanted, wanted};
+use self::byte_range::{Wanted, wanted};
+pub use self::coding::Coding;
 use super::percent::{Plus, decode};
-use super::{Body, Handler, IntoResponse, Request, Response};
+use super::{Body, BodyWriter, Handler, IntoResponse, Request, Response};
+
+mod byte_range;
+mod coding;
+mod parts;
 
 /// Which symbolic links are followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,7 +33,8 @@ pub enum Symlinks {
 /// Serves the files of a directory: a [`Handler`], mostly [mounted](super::Router::mount) in a router.
 ///
 /// - `GET` and `HEAD`; directories by their index file; no listings. A directory without its slash is redirected.
-/// - Ranges (RFC 9110, section 14: one; several are answered by the whole file), `ETag` and `Last-Modified`, and the conditions on them.
+/// - Ranges (RFC 9110, section 14), [several](StaticFiles::max_ranges) in one response too, `ETag` and `Last-Modified`, and the conditions on them.
+/// - Files that were [compressed beforehand](StaticFiles::precompressed), for clients that understand them.
 /// - Content types by file name (`text/...` in UTF-8).
 /// - Nothing outside: `..`, encoded slashes, NUL, names that begin with a dot, and [symbolic links](Symlinks) that lead elsewhere are not found.
 ///
@@ -45,6 +51,8 @@ pub struct StaticFiles {
     index: Option<String>,
     symlinks: Symlinks,
     max_age: Option<Duration>,
+    max_ranges: usize,
+    codings: Arc<[Coding]>,
 }
 
 /// As much is read at once.
@@ -53,8 +61,14 @@ const PIECE: usize = 128 * 1024;
 impl StaticFiles {
     /// The files below `root`, with the index file `index.html`.
     pub fn new(root: impl Into<PathBuf>) -> StaticFiles {
-        let symlinks = Symlinks::default();
-        StaticFiles { root: Arc::new(root.into()), index: Some("index.html".into()), symlinks, max_age: None }
+        StaticFiles {
+            root: Arc::new(root.into()),
+            index: Some("index.html".into()),
+            symlinks: Symlinks::default(),
+            max_age: None,
+            max_ranges: 16,
+            codings: Arc::new([]),
+        }
     }
 
     /// The file that stands for its directory; `None`: directories are not found.
@@ -78,13 +92,39 @@ impl StaticFiles {
         self
     }
 
+    /// How many ranges a request may ask for to get them, as `multipart/byteranges`; 16 by default. More are answered by the whole file, and so are such
+    /// that overlap.
+    #[must_use]
+    pub fn max_ranges(mut self, ranges: usize) -> StaticFiles {
+        self.max_ranges = ranges;
+        self
+    }
+
+    /// Sends `app.js.br` instead of `app.js`, as the same file in that coding, to clients whose `Accept-Encoding` takes it; the favourite of the client, and
+    /// of several the one that is named first here. Only where there is such a file that is not older than `app.js` itself. None by default.
+    ///
+    /// Each coding has an `ETag` of its own, and all responses a `Vary`, so that caches keep them apart.
+    ///
+    /// ```no_run
+    /// use greenlet_net::http::{Coding, StaticFiles};
+    ///
+    /// let files = StaticFiles::new("public").precompressed(Coding::ALL);
+    /// ```
+    #[must_use]
+    pub fn precompressed(mut self, codings: impl IntoIterator<Item = Coding>) -> StaticFiles {
+        self.codings = codings.into_iter().collect();
+        self
+    }
+
     fn find(&self, request: &Request) -> Result<Found, StatusCode> {
         let path = request.uri().path();
         let below = relative(path).ok_or(StatusCode::NOT_FOUND)?;
         let (root, symlinks) = (self.root.clone(), self.symlinks);
         let index =
             if path.ends_with('/') { Some(self.index.clone().ok_or(StatusCode::NOT_FOUND)?) } else { None };
-        let found = ThreadPool::global().apply(move || open(&root, &below, index.as_deref(), symlinks));
+        let codings = coding::accepted(request.headers(), &self.codings);
+        let found =
+            ThreadPool::global().apply(move || open(&root, &below, index.as_deref(), symlinks, &codings));
         match found {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(status_of(&error)),
@@ -107,10 +147,13 @@ impl StaticFiles {
             Found::File(found) => found,
         };
         let mut response = Response::new(Body::empty());
-        let validators = Validators::of(&found.metadata);
+        let validators = Validators::of(&found.metadata, found.coding);
         validators.tell(response.headers_mut());
         let headers = response.headers_mut();
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if !self.codings.is_empty() {
+            headers.insert(header::VARY, coding::VARY);
+        }
         if let Some(max_age) = self.max_age
             && let Ok(value) = HeaderValue::from_str(&format!("max-age={}", max_age.as_secs()))
         {
@@ -120,7 +163,12 @@ impl StaticFiles {
             *response.status_mut() = status;
             return Ok(response);
         }
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type(&found.path));
+        let content_type = content_type(&found.path);
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+        if let Some(coding) = found.coding {
+            let name = HeaderValue::from_static(coding.name());
+            response.headers_mut().insert(header::CONTENT_ENCODING, name);
+        }
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let length = found.metadata.len();
         // Ranges are for GET only (RFC 9110, 14.2).
@@ -129,15 +177,22 @@ impl StaticFiles {
         } else {
             None
         };
-        let range = match ranges.map_or(Wanted::All, |range| wanted(range.as_bytes(), length)) {
+        let wanted = ranges.map_or(Wanted::All, |range| wanted(range.as_bytes(), length, self.max_ranges));
+        let range = match wanted {
             Wanted::All => 0..length,
-            Wanted::Part(range) => {
+            Wanted::Parts(parts) => {
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let [range] = &parts[..] else {
+                    let (body, content_type) = parts::multipart(&found.file, &content_type, &parts, length);
+                    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+                    *response.body_mut() = body;
+                    return Ok(response);
+                };
                 let said = format!("bytes {}-{}/{length}", range.start, range.end - 1);
                 response
                     .headers_mut()
                     .insert(header::CONTENT_RANGE, HeaderValue::from_str(&said).expect("digits"));
-                range
+                range.clone()
             }
             Wanted::Nothing => {
                 *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
@@ -201,18 +256,49 @@ enum Found {
 struct OpenFile {
     file: Arc<File>,
     metadata: Metadata,
+    /// As it was asked for, whatever links and codings lead to.
     path: PathBuf,
+    coding: Option<Coding>,
 }
 
 /// In a thread that may block.
-fn open(root: &Path, below: &Path, index: Option<&str>, symlinks: Symlinks) -> io::Result<Found> {
+fn open(
+    root: &Path,
+    below: &Path,
+    index: Option<&str>,
+    symlinks: Symlinks,
+    codings: &[Coding],
+) -> io::Result<Found> {
     let root = fs::canonicalize(root)?;
     let mut path = root.join(below);
     if let Some(index) = index {
         path.push(index);
     }
-    let real = fs::canonicalize(&path)?;
-    if symlinks == Symlinks::Within && !real.starts_with(&root) {
+    let (mut file, mut metadata) = open_one(&root, &path, symlinks)?;
+    if metadata.is_dir() && index.is_none() {
+        return Ok(Found::Directory);
+    }
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let mut coding = None;
+    for each in codings {
+        let mut other = path.clone().into_os_string();
+        other.push(each.extension());
+        if let Ok((encoded, of_encoded)) = open_one(&root, Path::new(&other), symlinks)
+            && of_encoded.is_file()
+            && of_encoded.modified()? >= metadata.modified()?
+        {
+            (file, metadata, coding) = (encoded, of_encoded, Some(*each));
+            break;
+        }
+    }
+    Ok(Found::File(Box::new(OpenFile { file: Arc::new(file), metadata, path, coding })))
+}
+
+fn open_one(root: &Path, path: &Path, symlinks: Symlinks) -> io::Result<(File, Metadata)> {
+    let real = fs::canonicalize(path)?;
+    if symlinks == Symlinks::Within && !real.starts_with(root) {
         return Err(io::ErrorKind::NotFound.into());
     }
     // Its last name is not a link put there meanwhile; who may rename directories in the root is trusted. And there is no waiting for the other
@@ -220,13 +306,7 @@ fn open(root: &Path, below: &Path, index: Option<&str>, symlinks: Symlinks) -> i
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = File::options().read(true).custom_flags(flags).open(&real)?;
     let metadata = file.metadata()?;
-    if metadata.is_dir() && index.is_none() {
-        return Ok(Found::Directory);
-    }
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    Ok(Found::File(Box::new(OpenFile { file: Arc::new(file), metadata, path })))
+    Ok((file, metadata))
 }
 
 fn redirect(request: &Request) -> Result<Response, StatusCode> {
@@ -256,8 +336,12 @@ struct Validators {
 }
 
 impl Validators {
-    fn of(metadata: &Metadata) -> Validators {
-        let tag = format!("\"{:x}-{:x}-{:x}\"", metadata.mtime(), metadata.mtime_nsec(), metadata.len());
+    fn of(metadata: &Metadata, coding: Option<Coding>) -> Validators {
+        let (mtime, nanoseconds, length) = (metadata.mtime(), metadata.mtime_nsec(), metadata.len());
+        let tag = match coding {
+            None => format!("\"{mtime:x}-{nanoseconds:x}-{length:x}\""),
+            Some(coding) => format!("\"{mtime:x}-{nanoseconds:x}-{length:x}-{}\"", coding.name()),
+        };
         let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
         Validators { tag, modified: UNIX_EPOCH + Duration::from_secs(seconds) }
     }
@@ -339,13 +423,14 @@ impl Pieces {
         if length <= PIECE as u64 && !head {
             return if length == 0 { Ok(Body::empty()) } else { self.next().map(Body::from) };
         }
-        let stream = Body::stream(move |out| {
-            while self.at < self.end {
-                out.send(self.next()?)?;
-            }
-            Ok(())
-        });
-        Ok(stream.with_length(length))
+        Ok(Body::stream(move |out| self.send(out)).with_length(length))
+    }
+
+    fn send(mut self, out: &mut BodyWriter) -> io::Result<()> {
+        while self.at < self.end {
+            out.send(self.next()?)?;
+        }
+        Ok(())
     }
 }
 
