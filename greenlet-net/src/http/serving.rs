@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use super::Handler;
 use super::connection::{Connection, Order};
 use super::crew::Crew;
+use super::exchange::Exchanges;
 use super::settings::Settings;
 use super::task;
 use super::watch::{Clock, Limits};
@@ -24,8 +25,8 @@ const HYPERS_MAX_HEADERS: usize = 100;
 
 /// Serves connections, on one hub.
 pub(super) struct Serving<H> {
-    pub(super) handler: Arc<H>,
-    pub(super) settings: Rc<Settings>,
+    handler: Arc<H>,
+    settings: Rc<Settings>,
     pub(super) clock: Clock,
     pub(super) buffers: Rc<Buffers>,
     pub(super) http1: http1::Builder,
@@ -33,7 +34,7 @@ pub(super) struct Serving<H> {
     pub(super) http2: hyper::server::conn::http2::Builder<super::h2::Tasks>,
     executor: Rc<Executor>,
     limits: Rc<Limits>,
-    pub(super) crew: Rc<Crew>,
+    crew: Rc<Crew>,
     roll: Rc<Roll>,
     finishing: Cell<bool>,
 }
@@ -136,6 +137,17 @@ impl<H: Handler> Serving<H> {
         let enrolled = self.roll.enroll(connection.clone(), admission);
         self.watch();
         self.executor.spawn(task::attend(self.clone(), stream, connection, enrolled)).detach();
+    }
+
+    /// The service of a connection.
+    pub(super) fn exchanges(&self, connection: &Rc<Connection>) -> Exchanges<H> {
+        Exchanges {
+            handler: self.handler.clone(),
+            settings: self.settings.clone(),
+            connection: connection.clone(),
+            clock: self.clock.clone(),
+            crew: self.crew.clone(),
+        }
     }
 
     /// Looks at the connections every tick, for as long as there are any.

@@ -76,13 +76,7 @@ async fn converse<S: Stream, H: Handler>(
     connection: &Rc<Connection>,
     first: Bytes,
 ) -> Option<(Rc<Wire<S>>, Bytes)> {
-    let service = Exchanges {
-        handler: serving.handler.clone(),
-        settings: serving.settings.clone(),
-        connection: connection.clone(),
-        clock: serving.clock.clone(),
-        crew: serving.crew.clone(),
-    };
+    let service = serving.exchanges(connection);
     let mut conn = serving.http1.serve_connection(Io::new(wire.clone(), first), service);
     let end = run(&mut conn, &wire, connection).await;
     match end {
