@@ -21,7 +21,7 @@ use super::crew::{Crew, MOST_ORPHANED};
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Source};
 use super::respond::TEXT;
-use super::settings::Settings;
+use super::settings::{Disconnected, Settings};
 use super::upgrade::{OnUpgrade, Upgraded};
 use super::watch::Clock;
 use super::writer::{BodyWriter, Pipe};
@@ -185,7 +185,7 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
             exchange: exchange.clone(),
         };
         let last = self.settings.max_requests.is_some_and(|most| count >= most);
-        let answer = Answer { kill: self.settings.kill_on_disconnect, close: last, finish: Some(finish) };
+        let answer = Answer { disconnected: self.settings.disconnected, close: last, finish: Some(finish) };
         match refusal(&request, &self.settings) {
             Some(status) => {
                 connection.lingers.set(!request.body().is_end_stream());
@@ -344,8 +344,8 @@ fn produce(pipe: Rc<Pipe>, write: impl FnOnce(&mut BodyWriter) -> io::Result<()>
 pub(super) struct Answer {
     /// What is to be done when the response was sent. `None`: it is the body's matter now.
     finish: Option<Finish>,
-    /// Whether to kill the handler when its client has gone.
-    kill: bool,
+    /// What becomes of the handler when its client has gone.
+    disconnected: Disconnected,
     /// Whether this is the last response of the connection.
     close: bool,
 }
@@ -379,7 +379,7 @@ impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(finish) = &self.finish {
             finish.exchange.cancel_upgrade();
-            if self.kill {
+            if self.disconnected == Disconnected::Kill {
                 finish.exchange.kill();
             }
         }

@@ -50,8 +50,8 @@ pub use body::{Body, BodyTooLarge};
 pub use request::RequestExt;
 pub use respond::{Error, Handler, Html, IntoResponse, Redirect, Request, Response};
 pub use router::{Next, Router};
-pub use server::{Disconnected, RunningServer, Server};
-pub use settings::AccessLog;
+pub use server::{RunningServer, Server};
+pub use settings::{AccessLog, Disconnected};
 pub use static_files::{StaticFiles, Symlinks};
 #[cfg(feature = "tower")]
 pub use tower::{Peer, RequestBody, TowerService};

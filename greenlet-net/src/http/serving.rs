@@ -14,7 +14,7 @@ use super::Handler;
 use super::connection::{Connection, Order};
 use super::crew::Crew;
 use super::exchange::Exchanges;
-use super::settings::Settings;
+use super::settings::{Disconnected, Settings};
 use super::task;
 use super::watch::{Clock, Limits};
 use super::wire::Buffers;
@@ -93,7 +93,7 @@ impl<H: Handler> Serving<H> {
     pub(super) fn new(handler: Arc<H>, settings: &Settings) -> Rc<Serving<H>> {
         let mut http1 = http1::Builder::new();
         http1
-            .half_close(!settings.kill_on_disconnect)
+            .half_close(settings.disconnected != Disconnected::Kill)
             .max_header_size(settings.max_header_bytes)
             // hyper needs 8 KiB at least.
             .max_buf_size(settings.max_header_bytes.max(8 * 1024))
