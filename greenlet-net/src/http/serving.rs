@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use super::Handler;
 use super::connection::{Connection, Order};
 use super::crew::Crew;
-use super::exchange::Exchanges;
+use super::exchange::{Exchanges, Means};
 use super::settings::{Disconnected, Settings};
 use super::task;
 use super::watch::{Clock, Limits};
@@ -25,8 +25,7 @@ const HYPERS_MAX_HEADERS: usize = 100;
 
 /// Serves connections, on one hub.
 pub(super) struct Serving<H> {
-    handler: Arc<H>,
-    settings: Rc<Settings>,
+    means: Rc<Means<H>>,
     pub(super) clock: Clock,
     pub(super) buffers: Rc<Buffers>,
     pub(super) http1: http1::Builder,
@@ -107,8 +106,7 @@ impl<H: Handler> Serving<H> {
         Rc::new(Serving {
             #[cfg(feature = "http2")]
             http2: super::h2::builder(&executor, settings.max_header_bytes),
-            handler,
-            settings: Rc::new(settings.clone()),
+            means: Rc::new(Means { handler, settings: settings.clone() }),
             clock: Clock::new(),
             buffers: Rc::new(Buffers::new()),
             http1,
@@ -130,7 +128,9 @@ impl<H: Handler> Serving<H> {
     pub(super) fn serve<S: Stream>(self: &Rc<Serving<H>>, stream: S, secure: bool, admission: Admission) {
         let peer = stream.peer_address().ok();
         let executor = Rc::downgrade(&self.executor);
-        let connection = Connection::new(peer, secure, self.clock.now(), executor, self.settings.discard);
+        let (clock, crew) = (self.clock.clone(), self.crew.clone());
+        let discard = self.means.settings.discard;
+        let connection = Connection::new(peer, secure, clock, crew, executor, discard);
         if self.finishing.get() {
             connection.order(Order::Finish);
         }
@@ -141,13 +141,7 @@ impl<H: Handler> Serving<H> {
 
     /// The service of a connection.
     pub(super) fn exchanges(&self, connection: &Rc<Connection>) -> Exchanges<H> {
-        Exchanges {
-            handler: self.handler.clone(),
-            settings: self.settings.clone(),
-            connection: connection.clone(),
-            clock: self.clock.clone(),
-            crew: self.crew.clone(),
-        }
+        Exchanges { means: self.means.clone(), connection: connection.clone() }
     }
 
     /// Looks at the connections every tick, for as long as there are any.
