@@ -69,7 +69,8 @@ fn yield_in(hub: &Hub, current: std::ptr::NonNull<crate::greenlet::raw::Header>)
 /// For who needs what `next` does at once, most of all a greenlet spawned just before: it saves both of them a wait for their turn. If `next`
 /// is not ready, or belongs to another thread, this is [`yield_now`]. Two greenlets that yield to each other all the time let nobody else run.
 ///
-/// Kills and timeouts reach the greenlet here. On a thread without a hub this is [`std::thread::yield_now`].
+/// The hub looks at timers, kills and the outside no later than otherwise, but in their turn: what `next` does to this greenlet, such as to kill
+/// it, comes at its next wait. On a thread without a hub this is [`std::thread::yield_now`].
 ///
 /// ```
 /// use greenlet_core::{spawn, yield_to};
@@ -82,6 +83,9 @@ fn yield_in(hub: &Hub, current: std::ptr::NonNull<crate::greenlet::raw::Header>)
 /// ```
 pub fn yield_to(next: &GreenletRef) {
     let Context::Greenlet(hub, current) = context() else { return yield_now() };
+    if hub.run_inside(next.header(), current) {
+        return;
+    }
     hub.schedule_behind(next.header(), current);
     if hub.park(current) == Resume::Raised {
         hub.throw_pending(current);

@@ -19,7 +19,7 @@ use greenlet_core::sync::{Barrier, BoundedSemaphore, Condvar, Mutex, OnceLock, R
 use greenlet_core::{
     AsyncResult, Channel, Event, Greenlet, GreenletError, Instant, Kill, LifoQueue, PriorityQueue, Queue,
     Timeout, attempt, catch, idle, iwait, joinall, joinall_raise_error, joinall_raise_error_timeout,
-    joinall_timeout, run, scope, select, sleep, spawn, wait, wait_timeout, with_timeout, yield_now,
+    joinall_timeout, oneshot, run, scope, select, sleep, spawn, wait, wait_timeout, with_timeout, yield_now,
 };
 use support::{FOREVER, GENEROUS, Oops, SHORT, no_wait, settle, with};
 
@@ -291,6 +291,16 @@ fn cases() -> Vec<Case> {
             |result| assert_eq!(result.get().unwrap(), 1),
             |result, limit| result.get_timeout(limit).is_ok(),
             |result| result.set(1),
+        ),
+        case(
+            "oneshot::Receiver::recv",
+            {
+                let (sender, receiver) = oneshot::channel();
+                (RefCell::new(Some(sender)), receiver)
+            },
+            |(_, receiver)| assert_eq!(receiver.recv(), Ok(1)),
+            |(_, receiver), limit| receiver.recv_timeout(limit).is_ok(),
+            |(sender, _)| drop(sender.take().map(|sender| sender.send(1))),
         ),
         case(
             "Channel::get",

@@ -1,10 +1,11 @@
 //! Letting one greenlet run ahead of all others.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use greenlet_core::{Event, Hub, run, spawn, yield_now, yield_to};
+use greenlet_core::{Event, Hub, run, sleep, spawn, yield_now, yield_to};
 
 #[test]
 fn it_runs_at_once_and_the_caller_goes_on_when_it_suspends() {
@@ -84,16 +85,105 @@ fn one_of_another_hub_is_no_reason_either() {
 }
 
 #[test]
-fn a_kill_by_the_one_that_runs_reaches_the_caller_there() {
+fn a_kill_by_the_one_that_runs_comes_at_the_next_wait() {
+    run(|| {
+        let went_on = Rc::new(Cell::new(false));
+        let caller = spawn({
+            let went_on = went_on.clone();
+            move || {
+                let me = greenlet_core::current();
+                let killer = spawn(move || me.kill_with(greenlet_core::Kill::default().no_wait()));
+                yield_to(&killer);
+                went_on.set(true);
+                sleep(Duration::MAX);
+            }
+        });
+        caller.join();
+        assert!(went_on.get() && caller.exited());
+    });
+}
+
+#[test]
+fn who_runs_inside_another_may_fail_or_be_killed_or_wait() {
+    run(|| {
+        let event = Arc::new(Event::new());
+        let caller = spawn({
+            let event = event.clone();
+            move || {
+                let fails = spawn(|| panic!("on purpose"));
+                yield_to(&fails);
+                assert!(fails.ready() && !fails.successful());
+                let killed = spawn(|| sleep(Duration::MAX));
+                killed.kill_with(greenlet_core::Kill::default().no_wait());
+                yield_to(&killed);
+                let waits = spawn(move || event.wait());
+                yield_to(&waits);
+                assert!(!waits.ready());
+                killed.join();
+                assert!(killed.exited());
+                waits
+            }
+        });
+        let waits = caller.into_value().expect("all of that happened");
+        event.set();
+        waits.join();
+        assert!(waits.successful());
+    });
+}
+
+/// Each spawns the next and yields to it, so they run inside each other.
+fn descend(depth: u32, order: &Rc<RefCell<Vec<u32>>>) {
+    if depth > 0 {
+        let inner = order.clone();
+        let next = spawn(move || descend(depth - 1, &inner));
+        yield_to(&next);
+        order.borrow_mut().push(depth);
+        next.join();
+    }
+}
+
+#[test]
+fn many_run_inside_each_other_on_stacks_of_their_own() {
+    run(|| {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let inner = order.clone();
+        spawn(move || descend(40, &inner)).join();
+        assert_eq!(*order.borrow(), (1..=40).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn the_hub_looks_outside_however_often_one_yields_to_another() {
+    run(|| {
+        let turns = || Hub::current().metrics().turns;
+        let before = turns();
+        spawn(|| {
+            for _ in 0..1000 {
+                yield_to(&spawn(|| ()));
+            }
+        })
+        .join();
+        assert!(turns() - before >= 10);
+    });
+}
+
+#[test]
+fn who_yielded_shows_where_it_stands_while_the_other_runs() {
     run(|| {
         let caller = spawn(|| {
             let me = greenlet_core::current();
-            let killer = spawn(move || me.kill_with(greenlet_core::Kill::default().no_wait()));
-            yield_to(&killer);
-            unreachable!("it was killed");
+            let asks = spawn(move || {
+                let survey = greenlet_core::monitor::Survey::default().backtraces().take();
+                let hubs = survey.hubs.iter();
+                let info = hubs.flat_map(|hub| &hub.greenlets).find(|info| info.id == me.id()).cloned();
+                (me.backtrace().unwrap().to_string(), info.expect("it lives").state)
+            });
+            yield_to(&asks);
+            asks.into_value().expect("it did not wait")
         });
-        caller.join();
-        assert!(!caller.successful());
+        let (backtrace, state) = caller.into_value().unwrap();
+        assert!(backtrace.contains("who_yielded_shows_where_it_stands"), "{backtrace}");
+        assert_eq!(state, greenlet_core::monitor::GreenletState::Ready);
     });
 }
 

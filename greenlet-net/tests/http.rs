@@ -3,11 +3,13 @@
 
 mod raw;
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use greenlet_core::{Event, Greenlet, Queue, current, run, sleep, spawn, yield_now};
+use greenlet_core::{Event, Greenlet, Kill, Queue, current, run, sleep, spawn, yield_now};
 use greenlet_net::http::{
     Body, BodyWriter, Error, Request, RequestExt, Response, Server, StatusCode, upgrade,
 };
@@ -253,6 +255,48 @@ fn every_request_has_a_greenlet_of_its_own() {
         let mut client = Client::connect(address);
         let first = client.get("/").body;
         assert_ne!(first, client.get("/").body);
+    });
+}
+
+#[test]
+fn pipelined_requests_have_greenlets_of_their_own_whether_they_wait_or_not() {
+    run(|| {
+        let (_server, address) = serve(Server::new(|request: Request| {
+            VISITS.with(|visits| visits.set(visits.get() + 1));
+            if request.uri().path() == "/waits" {
+                yield_now();
+            }
+            format!("{} {}", current().id(), VISITS.with(Cell::get))
+        }));
+        let mut client = Client::connect(address);
+        let paths = (0..40).map(|n| if n % 3 == 0 { "waits" } else { "" });
+        client.send(paths.map(|path| format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n")).collect::<String>());
+        let answers: HashSet<String> = (0..40).map(|_| client.answer().text().to_owned()).collect();
+        assert_eq!(answers.len(), 40);
+        assert!(answers.iter().all(|answer| answer.ends_with(" 1")), "{answers:?}");
+    });
+}
+
+greenlet_core::greenlet_local! {
+    static VISITS: Cell<u32> = Cell::new(0);
+}
+
+#[test]
+fn a_handler_that_another_one_kills_is_a_500() {
+    run(|| {
+        let waiting = Rc::new(Queue::unbounded());
+        let (_server, address) = serve(Server::new(move |request: Request| {
+            if request.uri().path() == "/victim" {
+                waiting.put(current()).unwrap();
+                sleep(FOREVER);
+            } else {
+                waiting.get().unwrap().kill_with(Kill::default().no_wait());
+            }
+        }));
+        let (mut victim, mut killer) = (Client::connect(address), Client::connect(address));
+        victim.send("GET /victim HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(killer.get("/").status(), 200);
+        assert_eq!(victim.answer().status(), 500);
     });
 }
 

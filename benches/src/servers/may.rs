@@ -7,7 +7,7 @@ use ::may::net::TcpListener;
 use ::may::{coroutine, go};
 use may_minihttp::{HttpServer, HttpService, Request, Response};
 
-use super::{HELLO, Service};
+use super::{HELLO, Service, compute};
 use crate::runtimes::{ANY_PORT, MESSAGE_SIZE};
 
 /// Echo, and HTTP with may_minihttp.
@@ -33,23 +33,26 @@ pub fn serve(service: Service, threads: usize, listening: &dyn Fn(SocketAddr)) {
             });
             let _ = server.join();
         }
-        Service::Http => {
+        Service::Http | Service::BusyHttp => {
             // It does not tell its port, so it is given one that was free a moment ago.
             let free =
                 StdListener::bind(ANY_PORT).and_then(|listener| listener.local_addr()).expect("a free port");
-            let server: coroutine::JoinHandle<()> = HttpServer(Hello).start(free).expect("a listener");
+            let server: coroutine::JoinHandle<()> =
+                HttpServer(Hello(service)).start(free).expect("a listener");
             listening(free);
             let _ = server.join();
         }
-        Service::BusyHttp => unimplemented!("not measured"),
     }
 }
 
 #[derive(Clone)]
-struct Hello;
+struct Hello(Service);
 
 impl HttpService for Hello {
     fn call(&mut self, _request: Request, response: &mut Response) -> io::Result<()> {
+        if self.0 == Service::BusyHttp {
+            compute();
+        }
         response.header("Content-Type: text/plain; charset=utf-8").body(HELLO);
         Ok(())
     }

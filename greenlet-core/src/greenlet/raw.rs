@@ -89,6 +89,8 @@ pub(crate) struct Local {
     pub(crate) is_main: bool,
     /// There is always more to do at a suspension than to switch: main, and all greenlets of a simulation.
     pub(crate) parks_slowly: bool,
+    /// It stands in `Hub::run_inside`: another greenlet runs, and its stack must not be resumed until that one has suspended.
+    pub(crate) runs_inside: Cell<bool>,
     /// In a simulation: it was in the ready queue already when it suspended, so it let the others go first.
     pub(crate) yielded: Cell<bool>,
     /// See `embed::tag`.
@@ -288,6 +290,9 @@ impl<C: Code> Table<C> {
     unsafe fn free(header: NonNull<Header>) {
         // SAFETY: the allocation was made by `allocate` with these types; nobody else has it.
         let allocation = unsafe { Box::from_raw(header.cast::<Allocation<C, C::Value>>().as_ptr()) };
+        if allocation.header.successful() {
+            return; // nothing that is left in it has code of the user's
+        }
         // A failure has the user's error in it.
         report::contain_drop("the failure of a greenlet", || drop(allocation));
     }
@@ -366,6 +371,7 @@ impl Header {
                 shielded: Cell::new(false),
                 is_main,
                 parks_slowly,
+                runs_inside: Cell::new(false),
                 tag: Cell::new(0),
                 is_service: Cell::new(false),
                 yielded: Cell::new(false),
@@ -609,9 +615,11 @@ impl Header {
     /// may suspend. At home, in the greenlet's name or before it ever ran.
     #[inline]
     pub(crate) fn drop_extras(&self) {
-        if self.local.extras.get() != 0 {
-            self.drop_extras_slow();
+        let extras = self.local.extras.get();
+        if extras == 0 || extras == TREE && self.local.leave_living_tree() {
+            return;
         }
+        self.drop_extras_slow();
     }
 
     /// Drops the values of greenlet-locals, in the greenlet's name, before its end.
@@ -684,6 +692,19 @@ impl Local {
                 Rc::clone(tree.insert(ManuallyDrop::new(Rc::default())))
             }
         }
+    }
+
+    /// Leaves the spawn tree where others are left in it, so that no value is dropped; false if it is the last.
+    #[inline]
+    fn leave_living_tree(&self) -> bool {
+        let Some(tree) = self.tree.take() else { return false };
+        if Rc::strong_count(&tree) == 1 {
+            self.tree.set(Some(tree));
+            return false;
+        }
+        self.extras.set(0);
+        drop(ManuallyDrop::into_inner(tree));
+        true
     }
 
     /// Whether a raise waits that may be thrown now, with this floor.

@@ -45,7 +45,8 @@ impl Hub {
             _ if self.current.get() == Some(header) => GreenletState::Running,
             Phase::Ending => GreenletState::Ending,
             Phase::Ended => GreenletState::Ended,
-            Phase::Started if local.queued.get() => GreenletState::Ready,
+            // It goes on as soon as the one that it yielded to has suspended.
+            Phase::Started if local.queued.get() || local.runs_inside.get() => GreenletState::Ready,
             Phase::Started => GreenletState::Waiting,
         };
         let suspended = matches!(state, GreenletState::Waiting | GreenletState::Ending);

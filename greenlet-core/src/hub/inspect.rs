@@ -38,10 +38,9 @@ impl Hub {
             if self.current.get() == Some(header) {
                 frames.fill(|pointer| pointer >= here);
             } else {
-                // It waits below the loop, on the thread's own stack; a greenlet that asks has another stack.
-                let asker = stack::slot_at(here).unwrap_or(0..0);
+                // It waits below the loop, on the thread's own stack; a greenlet that asks has another stack, and so have those that it runs inside.
                 let from = self.main_stack.get();
-                frames.fill(|pointer| pointer >= from && !asker.contains(&pointer));
+                frames.fill(|pointer| pointer >= from && stack::slot_at(pointer).is_none());
             }
             return Ok(Backtrace::new(frames.addresses()));
         }
@@ -53,6 +52,12 @@ impl Hub {
         }
         // SAFETY: a greenlet has its worker until it has ended.
         let worker = unsafe { worker.as_ref() };
+        if local.runs_inside.get() {
+            // It waits below who asks, and cannot be resumed.
+            let top = worker.top().addr();
+            frames.fill(|pointer| (top..stack.end).contains(&pointer));
+            return Ok(Backtrace::new(frames.addresses()));
+        }
         if worker.switches() == 0 {
             return Err(NoBacktrace::NotStarted); // it is about to be: a resume would begin its code
         }

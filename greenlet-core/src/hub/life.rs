@@ -171,7 +171,11 @@ impl Hub {
         // From here on nothing is raised in it, though reports and destructors may suspend.
         greenlet.local.phase.set(Phase::Ending);
         greenlet.local.clear_raises();
-        self.panic_places.borrow_mut().retain(|(id, _)| *id != greenlet.id);
+        let mut places = self.panic_places.borrow_mut();
+        if !places.is_empty() {
+            places.retain(|(id, _)| *id != greenlet.id);
+        }
+        drop(places);
         greenlet.drop_extras();
         let end = match end {
             End::Failed(failure) => {
@@ -198,12 +202,16 @@ impl Hub {
         if let End::Failed(failure) = end {
             ending.failure = Some(failure);
         }
-        let wakeups = ending.waiters.notify_all();
-        let links = std::mem::take(&mut ending.links);
-        drop(ending);
-        wakeups.wake();
-        for link in links {
-            link.fire(header);
+        if ending.waiters.is_empty() && ending.links.is_empty() {
+            drop(ending);
+        } else {
+            let wakeups = ending.waiters.notify_all();
+            let links = std::mem::take(&mut ending.links);
+            drop(ending);
+            wakeups.wake();
+            for link in links {
+                link.fire(header);
+            }
         }
         if drop_value {
             // SAFETY: `set_ended` said that nobody can ask for it.

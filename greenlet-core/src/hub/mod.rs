@@ -3,6 +3,7 @@
 //! A hub is made by the first call that needs it. The thread's own stack is its *main greenlet*: when main blocks, it
 //! runs the loop in place, and every other greenlet is resumed from there. So a switch from greenlet to greenlet is a
 //! switch to the loop and one out of it, and the loop itself costs no thread and no stack.
+//! Only `yield_to` does without the loop where it can: the other greenlet then runs inside the current one, and suspends to it.
 //!
 //! # One turn
 //! Entries of the ready queue run first in, first out. Every 61 entries (fewer when they took long),

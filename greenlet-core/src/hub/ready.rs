@@ -86,6 +86,19 @@ impl ReadyQueue {
         true
     }
 
+    /// Takes a greenlet out, wherever it stands. False if it is not queued here.
+    #[inline]
+    pub(crate) fn take_out(&self, header: NonNull<Header>) -> bool {
+        // SAFETY: as above.
+        let queue = unsafe { &mut *self.queue() };
+        // Who was spawned a moment ago is the last one.
+        if queue.back().is_some_and(|entry| entry.0 == header.cast()) {
+            return queue.pop_back().is_some();
+        }
+        let index = queue.iter().rposition(|entry| entry.0 == header.cast());
+        index.is_some_and(|index| queue.remove(index).is_some())
+    }
+
     /// The greenlet that comes after so many others, if the queue is that long and it is one.
     #[inline]
     pub(crate) fn ahead(&self, entries: usize) -> Option<NonNull<Header>> {

@@ -114,6 +114,41 @@ impl Hub {
         }
     }
 
+    /// Runs a greenlet that is ready until it suspends or ends, from within the current one and not from the loop: two switches instead of four.
+    /// False if it is not ready, or if the loop has to be in between.
+    ///
+    /// The current greenlet is neither queued nor suspended meanwhile, and nothing can be raised in it: the loop, which alone does that, does not
+    /// run. `runs_inside` keeps others from resuming its stack.
+    pub(crate) fn run_inside(&self, next: NonNull<Header>, current: NonNull<Header>) -> bool {
+        // SAFETY: the running greenlet is alive.
+        let local = unsafe { &current.as_ref().local };
+        if local.parks_slowly
+            || local.has_raises.get()
+            || std::thread::panicking()
+            || tracing::dispatcher::has_been_set()
+            || self.switch_hooks.any()
+            // It is time to look outside, which is the loop's business.
+            || self.budget.get() <= 1
+            || next == current
+            || !self.ready.take_out(next)
+        {
+            return false;
+        }
+        self.budget.set(self.budget.get() - 1);
+        // As in `park`.
+        local.unwind_marks.set(0);
+        // SAFETY: a running greenlet that is not main has a worker, and this is its stack.
+        unsafe { local.worker.get().unwrap_unchecked().as_ref() }.stands_here();
+        local.runs_inside.set(true);
+        self.current.set(None);
+        self.resume(next);
+        self.shared.vitals.switches.add(1);
+        self.current.set(Some(current));
+        local.runs_inside.set(false);
+        self.streak.set(0);
+        true
+    }
+
     /// Runs a greenlet until it suspends or ends.
     #[inline]
     pub(super) fn switch_to(&self, header: NonNull<Header>) {

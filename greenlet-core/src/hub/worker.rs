@@ -152,6 +152,13 @@ impl Worker {
         }
     }
 
+    /// Notes how far its stack reaches. Called on it.
+    #[inline(always)]
+    pub(super) fn stands_here(&self) {
+        let here = 0_u8;
+        self.top.set(&raw const here);
+    }
+
     /// Switches to the hub's loop.
     ///
     /// # Safety
@@ -159,8 +166,7 @@ impl Worker {
     #[inline(always)]
     pub(crate) unsafe fn suspend(&self) {
         let yielder = self.yielder.get();
-        let here = 0_u8;
-        self.top.set(&raw const here);
+        self.stands_here();
         // SAFETY: a worker that runs has its yielder.
         unsafe { yielder.unwrap_unchecked().as_ref() }.suspend(());
     }

@@ -98,7 +98,9 @@ impl fmt::Display for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::rc::Weak;
+    use crate::http::crew::Crew;
+    use crate::http::watch::Clock;
+    use std::rc::{Rc, Weak};
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
@@ -106,7 +108,8 @@ mod tests {
         let connection = Connection::new(
             Some("127.0.0.1:7".parse::<std::net::SocketAddr>().unwrap().into()),
             false,
-            1,
+            Clock::new(),
+            Rc::new(Crew::new(1)),
             Weak::new(),
             0,
         );

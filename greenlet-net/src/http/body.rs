@@ -116,10 +116,6 @@ impl Body {
         Body::of(Kind::Upgrade { on_upgrade, run: Box::new(run) })
     }
 
-    pub(super) fn incoming(incoming: Incoming) -> Body {
-        Body::of(Kind::Incoming(Box::new(incoming)))
-    }
-
     /// Says how many bytes a [reader](Body::from_reader) or a [writer](Body::stream) will give, which the client gets as
     /// `Content-Length`. If it gives less the connection is cut off; what it gives beyond is not sent. Bodies of bytes know it anyway.
     pub fn with_length(mut self, bytes: u64) -> Body {

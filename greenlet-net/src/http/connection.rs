@@ -6,8 +6,10 @@ use std::task::Waker;
 
 use greenlet_core::future::Executor;
 
+use super::crew::Crew;
 use super::exchange::Exchange;
 use super::incoming::{Rest, discard};
+use super::watch::Clock;
 use crate::Address;
 
 /// Ticks of the [hub's watch](super::watch): a clock that costs nothing to read.
@@ -45,6 +47,8 @@ pub(super) struct Connection {
     /// A response promised another protocol.
     pub(super) upgrading: Cell<Option<Rc<Exchange>>>,
     task: Cell<Option<Waker>>,
+    pub(super) clock: Clock,
+    pub(super) crew: Rc<Crew>,
     executor: Weak<Executor>,
     discard_limit: u64,
 }
@@ -75,7 +79,8 @@ impl Connection {
     pub(super) fn new(
         peer: Option<Address>,
         secure: bool,
-        now: Ticks,
+        clock: Clock,
+        crew: Rc<Crew>,
         executor: Weak<Executor>,
         discard_limit: u64,
     ) -> Rc<Connection> {
@@ -83,7 +88,7 @@ impl Connection {
             peer,
             secure,
             phase: Cell::new(Phase::Idle),
-            since: Cell::new(now),
+            since: Cell::new(clock.now()),
             stuck_since: Cell::new(0),
             requests: Cell::new(0),
             order: Cell::new(None),
@@ -98,6 +103,8 @@ impl Connection {
             spare: Cell::new(None),
             upgrading: Cell::new(None),
             task: Cell::new(None),
+            clock,
+            crew,
             executor,
             discard_limit,
         })

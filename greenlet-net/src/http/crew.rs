@@ -37,15 +37,19 @@ impl Crew {
         }
     }
 
-    /// Starts the handler of an exchange, now or when there is a place.
-    pub(super) fn start(&self, exchange: &Rc<Exchange>) {
-        if self.working.get() < self.limit {
+    /// Whether one more may work; then it has that place.
+    pub(super) fn has_place(&self, exchange: &Exchange) -> bool {
+        let has_place = self.working.get() < self.limit;
+        if has_place {
             self.working.set(self.working.get() + 1);
             exchange.has_place.set(true);
-            exchange.start_now();
-        } else {
-            self.waiting.borrow_mut().push_back(exchange.clone());
         }
+        has_place
+    }
+
+    /// Starts the handler of an exchange when there is a place.
+    pub(super) fn wait_for_place(&self, exchange: Rc<Exchange>) {
+        self.waiting.borrow_mut().push_back(exchange);
     }
 
     /// A handler has ended. Its place goes to the next whose client is still there.

@@ -1,15 +1,16 @@
 //! A request and its response: between the connection's task and the handler's greenlet.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use greenlet_core::{Greenlet, GreenletExit, Kill, yield_to};
+use greenlet_core::{Greenlet, GreenletExit, Kill, spawn, yield_to};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::service::Service;
@@ -17,21 +18,21 @@ use hyper::service::Service;
 use super::access::Entry;
 use super::body::{Body, Kind};
 use super::connection::{Connection, Order, Phase, Ticks};
-use super::crew::{Crew, MOST_ORPHANED};
+use super::crew::MOST_ORPHANED;
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Source};
 use super::respond::TEXT;
-use super::settings::Settings;
+use super::settings::{Disconnected, Settings};
 use super::upgrade::{OnUpgrade, Upgraded};
-use super::watch::Clock;
 use super::writer::{BodyWriter, Pipe};
 use super::{Handler, Request};
 
 /// What a connection's task and a handler's greenlet tell each other.
 pub(super) struct Exchange {
-    /// Until the greenlet takes it. It is some 300 bytes, which this saves from being moved about.
-    request: Cell<Option<http::Request<hyper::body::Incoming>>>,
-    answer: Cell<Option<http::Response<Outgoing>>>,
+    /// Until the greenlet takes it. It is some 300 bytes, which are written in place: a `Cell` would move them twice.
+    request: RefCell<Option<http::Request<hyper::body::Incoming>>>,
+    /// Until hyper takes it; large too.
+    answer: RefCell<Option<http::Response<Outgoing>>>,
     timed_out: Cell<bool>,
     since: Ticks,
     task: Cell<Option<Waker>>,
@@ -53,8 +54,8 @@ pub(super) struct Exchange {
 impl Exchange {
     fn new(since: Ticks, connect: bool) -> Rc<Exchange> {
         Rc::new(Exchange {
-            request: Cell::new(None),
-            answer: Cell::new(None),
+            request: RefCell::new(None),
+            answer: RefCell::new(None),
             timed_out: Cell::new(false),
             since,
             task: Cell::new(None),
@@ -99,8 +100,9 @@ impl Exchange {
         }
     }
 
+    #[inline]
     fn answer(&self, response: http::Response<Outgoing>) {
-        self.answer.set(Some(response));
+        *self.answer.borrow_mut() = Some(response);
         self.wake();
     }
 
@@ -111,9 +113,8 @@ impl Exchange {
     }
 
     /// Most handlers have their response at once: then hyper has it as soon as it asks.
-    pub(super) fn start_now(&self) {
+    pub(super) fn run_now(&self) {
         if let Some(greenlet) = self.greenlet.get() {
-            greenlet.start();
             yield_to(greenlet);
         }
     }
@@ -166,11 +167,14 @@ impl Exchange {
 
 /// hyper's service: spawns a greenlet for each request.
 pub(super) struct Exchanges<H> {
-    pub(super) handler: std::sync::Arc<H>,
-    pub(super) settings: Rc<Settings>,
+    pub(super) means: Rc<Means<H>>,
     pub(super) connection: Rc<Connection>,
-    pub(super) clock: Clock,
-    pub(super) crew: Rc<Crew>,
+}
+
+/// What the exchanges of all connections of a hub need: behind one count, since each takes it and gives it back.
+pub(super) struct Means<H> {
+    pub(super) handler: Arc<H>,
+    pub(super) settings: Settings,
 }
 
 impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> {
@@ -179,8 +183,8 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
     type Future = Answer;
 
     fn call(&self, request: http::Request<hyper::body::Incoming>) -> Answer {
-        let connection = &self.connection;
-        let now = self.clock.now();
+        let (connection, settings) = (&self.connection, &self.means.settings);
+        let now = connection.clock.now();
         let count = connection.requests.get().saturating_add(1);
         connection.requests.set(count);
         connection.enter(Phase::Busy, now);
@@ -188,52 +192,61 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
         connection.exchanges.borrow_mut().push(exchange.clone());
         let finish = Finish {
             connection: connection.clone(),
-            clock: self.clock.clone(),
-            crew: self.crew.clone(),
-            entry: Entry::begin(&self.settings, connection, &request),
+            entry: Entry::begin(settings, connection, &request),
             exchange: exchange.clone(),
         };
-        let last = self.settings.max_requests.is_some_and(|most| count >= most);
-        let answer = Answer { kill: self.settings.kill_on_disconnect, close: last, finish: Some(finish) };
-        match refusal(&request, &self.settings) {
+        let last = settings.max_requests.is_some_and(|most| count >= most);
+        let answer = Answer { disconnected: settings.disconnected, close: last, finish: Some(finish) };
+        match refusal(&request, settings) {
             Some(status) => {
                 connection.lingers.set(!request.body().is_end_stream());
                 exchange.answer(refuse(status));
             }
             None => {
-                exchange.request.set(Some(request));
-                let (handler, connection) = (self.handler.clone(), connection.clone());
-                let settings = self.settings.clone();
-                let at_work = AtWork { exchange: exchange.clone(), crew: self.crew.clone() };
-                let greenlet = Greenlet::new(move || respond(&*handler, &settings, connection, at_work));
-                let _ = exchange.greenlet.set(greenlet);
-                self.crew.start(&exchange);
+                *exchange.request.borrow_mut() = Some(request);
+                self.begin(exchange);
             }
         }
         answer
     }
 }
 
+impl<H: Handler> Exchanges<H> {
+    /// Has the handler called: now, or when there is a place.
+    fn begin(&self, exchange: Rc<Exchange>) {
+        let (means, connection) = (self.means.clone(), self.connection.clone());
+        let at_work = AtWork { exchange: exchange.clone(), connection };
+        let work = move || respond(&means, at_work);
+        if self.connection.crew.has_place(&exchange) {
+            let _ = exchange.greenlet.set(spawn(work));
+            exchange.run_now();
+        } else {
+            let _ = exchange.greenlet.set(Greenlet::new(work));
+            self.connection.crew.wait_for_place(exchange);
+        }
+    }
+}
+
 /// The request as handlers know it.
 fn take_over(
-    request: http::Request<hyper::body::Incoming>,
+    mut request: http::Request<hyper::body::Incoming>,
     settings: &Settings,
     connection: Rc<Connection>,
     exchange: &Exchange,
 ) -> Request {
-    let (mut parts, body) = request.into_parts();
-    if parts.extensions.remove::<hyper::upgrade::OnUpgrade>().is_some() {
-        parts.extensions.insert(exchange.upgrade.get_or_init(OnUpgrade::new).clone());
+    if request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>().is_some() {
+        request.extensions_mut().insert(exchange.upgrade.get_or_init(OnUpgrade::new).clone());
     }
-    let mut body = if body.is_end_stream() {
-        Body::empty()
-    } else {
-        let expects = parts.headers.contains_key(header::EXPECT);
-        let (limit, stall) = (settings.max_body, settings.body_timeout);
-        Body::incoming(Incoming::new(body, expects, limit, stall, connection.clone()))
-    };
-    body.connection = Some(connection);
-    Request::from_parts(parts, body)
+    let expects = !request.body().is_end_stream() && request.headers().contains_key(header::EXPECT);
+    request.map(|body| {
+        let kind = if body.is_end_stream() {
+            Kind::Bytes(Bytes::new())
+        } else {
+            let (limit, stall) = (settings.max_body, settings.body_timeout);
+            Kind::Incoming(Box::new(Incoming::new(body, expects, limit, stall, connection.clone())))
+        };
+        Body { kind, connection: Some(connection) }
+    })
 }
 
 /// What is refused without asking the handler.
@@ -251,10 +264,8 @@ fn refusal(request: &http::Request<hyper::body::Incoming>, settings: &Settings) 
 }
 
 fn has_one_host(headers: &HeaderMap) -> bool {
-    if headers.keys_len() == headers.len() {
-        return headers.contains_key(header::HOST);
-    }
-    headers.get_all(header::HOST).iter().count() == 1
+    // There are few, and comparing names takes less than hashing one.
+    headers.iter().filter(|(name, _)| **name == header::HOST).count() == 1
 }
 
 fn refuse(status: StatusCode) -> http::Response<Outgoing> {
@@ -277,24 +288,24 @@ fn plain(status: StatusCode) -> http::Response<Outgoing> {
 /// Dropped when the handler's greenlet has ended, in whatever way, also before it ran.
 struct AtWork {
     exchange: Rc<Exchange>,
-    crew: Rc<Crew>,
+    connection: Rc<Connection>,
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
         self.exchange.ended.set(true);
         self.exchange.wake();
-        self.crew.leave(&self.exchange);
+        self.connection.crew.leave(&self.exchange);
     }
 }
 
 /// The handler's greenlet.
-fn respond<H: Handler>(handler: &H, settings: &Settings, connection: Rc<Connection>, at_work: AtWork) {
+fn respond<H: Handler>(means: &Means<H>, at_work: AtWork) {
     let exchange = &at_work.exchange;
     let Some(request) = exchange.request.take() else { return };
-    let request = take_over(request, settings, connection, exchange);
+    let request = take_over(request, &means.settings, at_work.connection.clone(), exchange);
     let bodiless = request.method() == Method::HEAD;
-    let response = handler.handle(request);
+    let response = means.handler.handle(request);
     let bodiless = bodiless || has_no_body(response.status());
     let (head, body) = response.into_parts();
     let send = |source| exchange.answer(http::Response::from_parts(head, Outgoing::new(source)));
@@ -353,8 +364,8 @@ fn produce(pipe: Rc<Pipe>, write: impl FnOnce(&mut BodyWriter) -> io::Result<()>
 pub(super) struct Answer {
     /// What is to be done when the response was sent. `None`: it is the body's matter now.
     finish: Option<Finish>,
-    /// Whether to kill the handler when its client has gone.
-    kill: bool,
+    /// What becomes of the handler when its client has gone.
+    disconnected: Disconnected,
     /// Whether this is the last response of the connection.
     close: bool,
 }
@@ -364,23 +375,27 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(finish) = &self.finish else { return Poll::Pending };
-        let exchange = &finish.exchange;
-        let mut response = match exchange.answer.take() {
-            Some(response) => response,
-            None if exchange.timed_out.get() => refuse(StatusCode::SERVICE_UNAVAILABLE),
-            None if exchange.ended.get() => refuse(StatusCode::INTERNAL_SERVER_ERROR),
-            None => {
-                exchange.task.set(Some(context.waker().clone()));
-                return Poll::Pending;
-            }
-        };
-        if self.close {
-            response.headers_mut().insert(header::CONNECTION, CLOSE);
+        let exchange = finish.exchange.clone();
+        // It is changed where it is: moving it costs more than all of this.
+        let mut answer = exchange.answer.borrow_mut();
+        if answer.is_none() {
+            *answer = Some(match () {
+                () if exchange.timed_out.get() => refuse(StatusCode::SERVICE_UNAVAILABLE),
+                () if exchange.ended.get() => refuse(StatusCode::INTERNAL_SERVER_ERROR),
+                () => {
+                    exchange.task.set(Some(context.waker().clone()));
+                    return Poll::Pending;
+                }
+            });
         }
-        let mut finish = self.finish.take().expect("looked at above");
-        finish.begin(&response);
-        response.body_mut().finish_with(finish);
-        Poll::Ready(Ok(response))
+        if let (Some(response), Some(mut finish)) = (&mut *answer, self.finish.take()) {
+            if self.close {
+                response.headers_mut().insert(header::CONNECTION, CLOSE);
+            }
+            finish.begin(response);
+            response.body_mut().finish_with(finish);
+        }
+        answer.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
     }
 }
 
@@ -388,7 +403,7 @@ impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(finish) = &self.finish {
             finish.exchange.cancel_upgrade();
-            if self.kill {
+            if self.disconnected == Disconnected::Kill {
                 finish.exchange.kill();
             }
         }
@@ -398,15 +413,13 @@ impl Drop for Answer {
 /// Notes the end of an exchange when it is dropped.
 pub(super) struct Finish {
     connection: Rc<Connection>,
-    clock: Clock,
-    crew: Rc<Crew>,
     exchange: Rc<Exchange>,
     entry: Option<Box<Entry>>,
 }
 
 impl Finish {
     fn begin(&mut self, response: &http::Response<Outgoing>) {
-        self.exchange.untaken_since.set(self.clock.now());
+        self.exchange.untaken_since.set(self.connection.clock.now());
         if let Some(entry) = &mut self.entry {
             entry.status(response.status());
         }
@@ -431,7 +444,7 @@ impl Finish {
 
     #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
-        self.exchange.untaken_since.set(self.clock.now());
+        self.exchange.untaken_since.set(self.connection.clock.now());
         if let Some(entry) = &mut self.entry {
             entry.sent(bytes);
         }
@@ -449,13 +462,13 @@ impl Drop for Finish {
         let mut exchanges = self.connection.exchanges.borrow_mut();
         exchanges.retain(|one| !Rc::ptr_eq(one, &self.exchange));
         if exchanges.is_empty() && self.connection.phase.get() == Phase::Busy {
-            self.connection.enter(Phase::Idle, self.clock.now());
-            self.crew.may_rest(&self.connection);
+            self.connection.enter(Phase::Idle, self.connection.clock.now());
+            self.connection.crew.may_rest(&self.connection);
         }
         drop(exchanges);
         if !self.exchange.ended.get() && self.exchange.greenlet.get().is_some() {
             self.exchange.orphan.set(true);
-            self.crew.orphan(&self.exchange);
+            self.connection.crew.orphan(&self.exchange);
             let orphaned = self.connection.orphaned.get() + 1;
             self.connection.orphaned.set(orphaned);
             if self.connection.multiplexed.get() && orphaned >= MOST_ORPHANED {

@@ -11,7 +11,6 @@ use hyper::server::conn::http2;
 
 use super::Handler;
 use super::connection::{Connection, Order, Phase};
-use super::exchange::Exchanges;
 use super::serving::Serving;
 use super::wire::{Io, Wire};
 use crate::Stream;
@@ -58,13 +57,7 @@ pub(super) async fn converse<S: Stream, H: Handler>(
 ) {
     connection.multiplexed.set(true);
     connection.enter(Phase::Idle, serving.clock.now());
-    let service = Exchanges {
-        handler: serving.handler.clone(),
-        settings: serving.settings.clone(),
-        connection: connection.clone(),
-        clock: serving.clock.clone(),
-        crew: serving.crew.clone(),
-    };
+    let service = serving.exchanges(connection);
     let mut conn = pin!(serving.http2.serve_connection(Io::new(wire.clone(), first), service));
     let mut done = None;
     let mut told = false;

@@ -59,8 +59,8 @@ pub use json::Json;
 pub use request::RequestExt;
 pub use respond::{Error, Handler, Html, IntoResponse, Redirect, Request, Response};
 pub use router::{Next, Router};
-pub use server::{Disconnected, RunningServer, Server};
-pub use settings::AccessLog;
+pub use server::{RunningServer, Server};
+pub use settings::{AccessLog, Disconnected};
 pub use static_files::{Coding, StaticFiles, Symlinks};
 #[cfg(feature = "tower")]
 pub use tower::{Peer, RequestBody, TowerService};

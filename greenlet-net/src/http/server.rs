@@ -12,7 +12,7 @@ use greenlet_core::{Builder, Event, select};
 
 use super::Handler;
 use super::serving::Serving;
-use super::settings::{AccessLog, Settings};
+use super::settings::{AccessLog, Disconnected, Settings};
 use crate::server::{Admission, Admitted, Connection, Counts, Handle, IntoEndpoints, Stopped, StreamServer};
 use crate::{Address, Stream};
 
@@ -401,20 +401,10 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// What becomes of a handler whose client has gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Disconnected {
-    /// It goes on, and finds out when it writes. A client that only ends its half of the connection gets its response.
-    #[default]
-    GoOn,
-    /// It is killed. So is that of a client that ends its half of the connection.
-    Kill,
-}
-
 impl<H: Handler> Server<H> {
     /// What becomes of a handler whose client has gone; it goes on by default.
     pub fn disconnected(mut self, what: Disconnected) -> Server<H> {
-        self.settings.kill_on_disconnect = what == Disconnected::Kill;
+        self.settings.disconnected = what;
         self
     }
 }

@@ -13,7 +13,8 @@ use hyper::server::conn::http1;
 use super::Handler;
 use super::connection::{Connection, Order};
 use super::crew::Crew;
-use super::settings::Settings;
+use super::exchange::{Exchanges, Means};
+use super::settings::{Disconnected, Settings};
 use super::task;
 use super::watch::{Clock, Limits};
 use super::wire::Buffers;
@@ -24,8 +25,7 @@ const HYPERS_MAX_HEADERS: usize = 100;
 
 /// Serves connections, on one hub.
 pub(super) struct Serving<H> {
-    pub(super) handler: Arc<H>,
-    pub(super) settings: Rc<Settings>,
+    means: Rc<Means<H>>,
     pub(super) clock: Clock,
     pub(super) buffers: Rc<Buffers>,
     pub(super) http1: http1::Builder,
@@ -33,7 +33,7 @@ pub(super) struct Serving<H> {
     pub(super) http2: hyper::server::conn::http2::Builder<super::h2::Tasks>,
     executor: Rc<Executor>,
     limits: Rc<Limits>,
-    pub(super) crew: Rc<Crew>,
+    crew: Rc<Crew>,
     roll: Rc<Roll>,
     finishing: Cell<bool>,
 }
@@ -92,7 +92,7 @@ impl<H: Handler> Serving<H> {
     pub(super) fn new(handler: Arc<H>, settings: &Settings) -> Rc<Serving<H>> {
         let mut http1 = http1::Builder::new();
         http1
-            .half_close(!settings.kill_on_disconnect)
+            .half_close(settings.disconnected != Disconnected::Kill)
             .max_header_size(settings.max_header_bytes)
             // hyper needs 8 KiB at least.
             .max_buf_size(settings.max_header_bytes.max(8 * 1024))
@@ -106,8 +106,7 @@ impl<H: Handler> Serving<H> {
         Rc::new(Serving {
             #[cfg(feature = "http2")]
             http2: super::h2::builder(&executor, settings.max_header_bytes),
-            handler,
-            settings: Rc::new(settings.clone()),
+            means: Rc::new(Means { handler, settings: settings.clone() }),
             clock: Clock::new(),
             buffers: Rc::new(Buffers::new()),
             http1,
@@ -129,13 +128,20 @@ impl<H: Handler> Serving<H> {
     pub(super) fn serve<S: Stream>(self: &Rc<Serving<H>>, stream: S, secure: bool, admission: Admission) {
         let peer = stream.peer_address().ok();
         let executor = Rc::downgrade(&self.executor);
-        let connection = Connection::new(peer, secure, self.clock.now(), executor, self.settings.discard);
+        let (clock, crew) = (self.clock.clone(), self.crew.clone());
+        let discard = self.means.settings.discard;
+        let connection = Connection::new(peer, secure, clock, crew, executor, discard);
         if self.finishing.get() {
             connection.order(Order::Finish);
         }
         let enrolled = self.roll.enroll(connection.clone(), admission);
         self.watch();
         self.executor.spawn(task::attend(self.clone(), stream, connection, enrolled)).detach();
+    }
+
+    /// The service of a connection.
+    pub(super) fn exchanges(&self, connection: &Rc<Connection>) -> Exchanges<H> {
+        Exchanges { means: self.means.clone(), connection: connection.clone() }
     }
 
     /// Looks at the connections every tick, for as long as there are any.

@@ -15,6 +15,16 @@ pub enum AccessLog {
     Combined,
 }
 
+/// What becomes of a handler whose client has gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Disconnected {
+    /// It goes on, and finds out when it writes. A client that only ends its half of the connection gets its response.
+    #[default]
+    GoOn,
+    /// It is killed. So is that of a client that ends its half of the connection.
+    Kill,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) max_headers: usize,
@@ -32,7 +42,7 @@ pub(super) struct Settings {
     pub(super) max_per_ip: Option<u32>,
     pub(super) grace: Duration,
     pub(super) max_concurrent: usize,
-    pub(super) kill_on_disconnect: bool,
+    pub(super) disconnected: Disconnected,
     pub(super) access_log: AccessLog,
     #[cfg(target_os = "linux")]
     pub(super) unix_mode: Option<u32>,
@@ -56,7 +66,7 @@ impl Default for Settings {
             max_per_ip: None,
             grace: Duration::from_secs(1),
             max_concurrent: usize::MAX,
-            kill_on_disconnect: false,
+            disconnected: Disconnected::default(),
             access_log: AccessLog::Common,
             #[cfg(target_os = "linux")]
             unix_mode: None,

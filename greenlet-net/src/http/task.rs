@@ -76,13 +76,7 @@ async fn converse<S: Stream, H: Handler>(
     connection: &Rc<Connection>,
     first: Bytes,
 ) -> Option<(Rc<Wire<S>>, Bytes)> {
-    let service = Exchanges {
-        handler: serving.handler.clone(),
-        settings: serving.settings.clone(),
-        connection: connection.clone(),
-        clock: serving.clock.clone(),
-        crew: serving.crew.clone(),
-    };
+    let service = serving.exchanges(connection);
     let mut conn = serving.http1.serve_connection(Io::new(wire.clone(), first), service);
     let end = run(&mut conn, &wire, connection).await;
     match end {
@@ -172,6 +166,8 @@ async fn close<S: Stream>(wire: &Wire<S>, connection: &Connection, now: u32) {
     let mut finished = false;
     poll_fn(|context| {
         connection.runs_as(context.waker());
+        // A task that was unwound in the middle of its turn may have left something of another connection.
+        wire.begin_turn();
         match connection.order.take() {
             Some(Order::GiveUp) => return Poll::Ready(()),
             // The server ends: it has no time to be polite.
