@@ -96,6 +96,11 @@ pub trait Actor: Sized + 'static {
         std::any::type_name::<Self::Message>()
     }
 
+    /// Its state as text, for [`sys::dump`](crate::sys::dump). By default the name of its type.
+    fn dump(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// Called once at the end, whatever the reason, except after a kill (of the actor, and by the end of
     /// [`run`](greenlet_core::run)) and a failed [`init`](Actor::init). It may block
     /// cooperatively. Then the actor is dropped.

@@ -457,6 +457,14 @@ impl<M: Send + 'static> From<ActorRef<M>> for AnyActor {
     }
 }
 
+impl<M> ActorRef<M> {
+    /// [`stop`](ActorRef::stop), whatever its messages are.
+    pub(crate) fn end_quietly(&self) {
+        let cell: Arc<dyn AnyCell> = self.cell.clone();
+        signals::end(&cell, Force::Graceful, Exit::Normal);
+    }
+}
+
 impl<M> Clone for ActorRef<M> {
     #[inline]
     fn clone(&self) -> ActorRef<M> {

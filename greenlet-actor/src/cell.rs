@@ -25,6 +25,7 @@ use crate::mailbox::{Mailbox, Pushed};
 use crate::monitor::Down;
 use crate::run::{self, Runner};
 use crate::signals;
+use crate::sys::{Fault, Observed};
 
 /// An item of a mailbox.
 pub(crate) enum Mail<M> {
@@ -58,6 +59,12 @@ pub(crate) trait AnyCell: Send + Sync {
     fn types(&self) -> (&'static str, &'static str);
     /// What it takes in memory, without what it points to.
     fn size(&self) -> usize;
+    /// How many messages were dropped since the mailbox was full.
+    fn dropped(&self) -> u64;
+    /// Whether nobody has it.
+    fn is_idle(&self) -> bool;
+    /// Whether its handler waits for a message.
+    fn is_receiving(&self) -> bool;
     /// Ends whoever waits for room in the mailbox.
     fn close_room(&self);
 }
@@ -164,7 +171,19 @@ impl<A: Actor> AnyCell for Cell<A> {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>()
+        size_of::<Self>() + self.mailbox.len() * Mailbox::<Mail<A::Message>>::NODE
+    }
+
+    fn dropped(&self) -> u64 {
+        self.bounded.as_ref().map_or(0, |bounded| bounded.dropped())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.mailbox.is_idle()
+    }
+
+    fn is_receiving(&self) -> bool {
+        self.mailbox.is_waiting()
     }
 
     fn close_room(&self) {
@@ -276,11 +295,16 @@ fn handle_all<A: Actor>(
     }
     loop {
         let flags = life.flags();
-        if flags & flag::STOPPING != 0 {
-            return Ok(Pause::Empty); // `settle` sees why
-        }
-        if flags & flag::HELD != 0 {
-            return Ok(Pause::Held);
+        if flags & flag::ATTENTION != 0 {
+            if flags & flag::STOPPING != 0 {
+                return Ok(Pause::Empty); // `settle` sees why
+            }
+            if flags & flag::ASKED != 0 {
+                show(life, actor, runner);
+            }
+            if flags & flag::HELD != 0 {
+                return Ok(Pause::Held);
+            }
         }
         if !runner.has_budget() {
             return Ok(Pause::Share);
@@ -308,10 +332,58 @@ pub(crate) fn deliver<A: Actor>(
     ctx: &mut Context<A>,
     runner: &Runner,
 ) -> Result<(), Exit> {
-    runner.handles(A::label(&message));
+    let label = A::label(&message);
+    runner.handles(label);
+    if ctx.me().life().flags() & (flag::TRACED | flag::FAULTY) != 0
+        || tracing::enabled!(target: "greenlet::actor", tracing::Level::TRACE)
+    {
+        return deliver_observed(actor, message, ctx, label);
+    }
+    receive(actor, message, ctx)
+}
+
+#[inline]
+fn receive<A: Actor>(actor: &mut A, message: A::Message, ctx: &mut Context<A>) -> Result<(), Exit> {
     match ctx.behaviour() {
         None => actor.receive(message, ctx),
         Some(behaviour) => behaviour(actor, message, ctx),
+    }
+}
+
+#[cold]
+fn deliver_observed<A: Actor>(
+    actor: &mut A,
+    message: A::Message,
+    ctx: &mut Context<A>,
+    label: &'static str,
+) -> Result<(), Exit> {
+    let me = ctx.me().clone();
+    let life = me.life();
+    Observed::around(life, label, || {
+        if life.has(flag::FAULTY) {
+            life.unset(flag::FAULTY);
+            match life.rare().observed().take_fault() {
+                Some(Fault::Panic(what)) => panic!("{what}"),
+                Some(Fault::Exit(exit)) => return Err(exit),
+                None => {}
+            }
+        }
+        receive(actor, message, ctx)
+    })
+}
+
+/// Shows the state to those who asked for it. What fails in that is their loss alone.
+#[cold]
+fn show<A: Actor>(life: &Life, actor: &A, runner: &Runner) {
+    life.unset(flag::ASKED);
+    runner.handles("dump");
+    for tell in life.rare().observed().take_wishes() {
+        match attempt(|| actor.dump()) {
+            Ok(dump) => drop(tell.send(dump)),
+            Err(error) => {
+                tracing::error!(target: "greenlet", actor = %life.id(), "dumping its state failed: {error}")
+            }
+        }
     }
 }
 
@@ -390,6 +462,11 @@ fn last_rites<A: Actor>(cell: &Cell<A>, exit: &Exit) {
         && !started.ready()
     {
         started.set(Err(exit.clone()));
+    }
+    if let Some(rare) = life.try_rare()
+        && life.has(flag::ASKED)
+    {
+        rare.observed().drop_wishes();
     }
     // From now on sends fail; and askers whose questions are still here hear that nobody will answer.
     // SAFETY: the caller is the owner, and the actor has ended: there is no other any more.

@@ -70,6 +70,8 @@ mod monitor;
 mod run;
 mod signals;
 mod supervisor;
+pub mod sys;
+pub mod testkit;
 
 pub use actor::{Actor, ActorBuilder};
 pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};

@@ -23,6 +23,7 @@ use crate::cell::AnyCell;
 use crate::exit::Exit;
 use crate::monitor::MonitorId;
 use crate::run::Home;
+use crate::sys::Observed;
 
 /// Bits of [`Life::flags`].
 pub(crate) mod flag {
@@ -39,8 +40,12 @@ pub(crate) mod flag {
     pub(crate) const HELD: u32 = 1 << 5;
     /// Somebody wants to know of each message.
     pub(crate) const TRACED: u32 = 1 << 6;
+    /// Somebody wants to see its state.
+    pub(crate) const ASKED: u32 = 1 << 7;
+    /// Its next message fails: see the test kit.
+    pub(crate) const FAULTY: u32 = 1 << 8;
     /// What must not be overlooked by who gives it up.
-    pub(crate) const ATTENTION: u32 = STOPPING | HELD;
+    pub(crate) const ATTENTION: u32 = STOPPING | HELD | ASKED;
 }
 
 pub(crate) struct Life {
@@ -70,6 +75,7 @@ pub(crate) struct Rare {
     pub(crate) ended: Event,
     /// Set when a message comes for a handler that waits for one.
     pub(crate) arrived: Event,
+    observed: OnceLock<Box<Observed>>,
     state: Mutex<State>,
 }
 
@@ -147,7 +153,15 @@ pub(crate) enum Watcher {
     /// DOWN goes to its mailbox.
     Actor(Arc<dyn AnyCell>),
     /// Is called. It must neither wait nor take long.
-    Callback(Box<dyn FnOnce(ActorId, &Exit) + Send>),
+    Callback(OnEnd),
+}
+
+pub(crate) type OnEnd = Box<dyn FnOnce(ActorId, &Exit) + Send>;
+
+/// Who wants to know of an end.
+pub(crate) struct Concerned {
+    pub(crate) links: HashMap<ActorId, Link>,
+    pub(crate) monitors: Vec<(MonitorId, Watcher)>,
 }
 
 impl Default for Rare {
@@ -165,8 +179,13 @@ impl Rare {
             started: OnceLock::new(),
             ended: Event::new(),
             arrived: Event::new(),
+            observed: OnceLock::new(),
             state: Mutex::default(),
         }
+    }
+
+    pub(crate) fn observed(&self) -> &Observed {
+        self.observed.get_or_init(Box::default)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -352,7 +371,7 @@ impl Life {
     }
 
     /// Records the end. Returns who wants to know.
-    pub(crate) fn finish(&self, exit: &Exit) -> Option<(HashMap<ActorId, Link>, Vec<(MonitorId, Watcher)>)> {
+    pub(crate) fn finish(&self, exit: &Exit) -> Option<Concerned> {
         if !exit.is_normal() {
             self.rare();
         }
@@ -369,7 +388,8 @@ impl Life {
         let mut state = state?;
         state.exit = Some(exit.clone());
         state.asking = None;
-        Some((std::mem::take(&mut state.links), std::mem::take(&mut state.monitors)))
+        let (links, monitors) = (std::mem::take(&mut state.links), std::mem::take(&mut state.monitors));
+        Some(Concerned { links, monitors })
     }
 
     /// Adds one direction of a link; false if this actor has ended.

@@ -115,6 +115,19 @@ impl<T> Mailbox<T> {
         self.top.load(Ordering::Acquire) == Self::closed()
     }
 
+    /// Whether nobody has the actor.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.top.load(Ordering::Relaxed) == Self::idle()
+    }
+
+    /// Whether its handler waits for a message.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.top.load(Ordering::Relaxed) == Self::waiting()
+    }
+
+    /// What one more takes in memory.
+    pub(crate) const NODE: usize = size_of::<Node<T>>();
+
     /// Puts a value in, behind all that are there. It comes back if the actor has ended.
     #[inline]
     pub(crate) fn push(&self, value: T) -> Result<Pushed, T> {

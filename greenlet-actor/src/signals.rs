@@ -7,7 +7,7 @@ use crate::actor_ref::{ActorId, AnyActor};
 use crate::cell::{AnyCell, Cell, Signal, deliver};
 use crate::context::{Context, watcher_of};
 use crate::exit::Exit;
-use crate::life::{Direction, Force, Life, Watcher, flag};
+use crate::life::{Concerned, Direction, Force, Life, Watcher, flag};
 use crate::monitor::{Down, MonitorId};
 use crate::run::{self, Runner};
 
@@ -38,7 +38,7 @@ pub(crate) fn end(actor: &Arc<dyn AnyCell>, force: Force, exit: Exit) {
 
 /// Records the end of an actor and tells those who want to know.
 pub(crate) fn ended(life: &Life, exit: &Exit) {
-    let Some((links, monitors)) = life.finish(exit) else { return };
+    let Some(Concerned { links, monitors }) = life.finish(exit) else { return };
     let me = life.id();
     for link in links.into_values() {
         match link.direction {

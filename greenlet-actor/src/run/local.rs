@@ -5,19 +5,21 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crossbeam_deque::Worker;
 use greenlet_core::sync::Semaphore;
 use greenlet_core::watcher::run_callback;
 use greenlet_core::{Builder, Event, Hub, current, embed};
 
-use super::part::{Home, Part};
+use super::part::{Counts, Home, Part};
 use super::runner::Runner;
 use super::system::{Shared, SystemSettings};
 use super::{Activation, interrupt};
 use crate::cell::After;
 use crate::exit::Exit;
 use crate::life::{Force, Life, flag};
+use crate::sys;
 
 thread_local! {
     static LOCAL: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
@@ -94,12 +96,16 @@ impl Local {
         Home::new(self.part.clone())
     }
 
+    pub(crate) fn system(&self) -> &Shared {
+        &self.part.system
+    }
+
     pub(super) fn part(&self) -> &Arc<Part> {
         &self.part
     }
 
     /// Whether this is that hub of the system that `home` is in.
-    pub(super) fn is(&self, home: &Home, hub: u32) -> bool {
+    pub(crate) fn is(&self, home: &Home, hub: u32) -> bool {
         self.part.index == hub && Arc::ptr_eq(&self.part.system, home.system())
     }
 
@@ -207,11 +213,13 @@ impl Local {
         let index = u32::try_from(at + 1).expect("fewer than 2^32 greenlets");
         let runner = Runner::new(index, self.part.index, current());
         runners[at] = Some(runner.clone());
+        Counts::add(&self.part.counts().runners, 1);
         runner
     }
 
     fn dismiss(&self, runner: &Runner) {
         let gone = self.runners.borrow_mut()[runner.index() as usize - 1].take();
+        Counts::add(&self.part.counts().runners, u64::MAX); // one less
         drop(gone);
     }
 
@@ -233,9 +241,20 @@ impl Local {
 
     /// Runs activations until there are none, or the share is used up.
     fn serve(&self, runner: &Runner) {
-        runner.grant(self.settings.messages_per_turn);
+        let share = self.settings.messages_per_turn;
+        runner.grant(share);
+        let activations = self.serve_share(runner);
+        // Each activation costs one, and each message.
+        let handled = (share - runner.budget()).saturating_sub(activations);
+        Counts::add(&self.part.counts().handled, u64::from(handled));
+    }
+
+    /// Returns how many activations that were.
+    fn serve_share(&self, runner: &Runner) -> u32 {
+        let mut activations = 0;
         while runner.has_budget() && !runner.is_retired() {
-            let Some(actor) = self.next() else { return };
+            let Some(actor) = self.next() else { return activations };
+            activations += 1;
             runner.spend();
             if self.has_work() {
                 self.call_runner();
@@ -245,6 +264,7 @@ impl Local {
         if self.has_work() {
             self.call_runner();
         }
+        activations
     }
 
     #[inline]
@@ -257,11 +277,11 @@ impl Local {
 
     fn activate(&self, actor: Activation, runner: &Runner) {
         let part = &self.part;
+        Counts::add(&part.counts().activations, 1);
         if self.shared.is_some() {
-            part.begun.store(part.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             part.running.store(true, Ordering::Relaxed);
         }
-        let after = actor.activate(runner);
+        let after = if sys::is_measured() { measured(actor, runner) } else { actor.activate(runner) };
         if self.shared.is_some() {
             part.running.store(false, Ordering::Relaxed);
         }
@@ -387,6 +407,14 @@ impl Drop for Enlisted<'_> {
     fn drop(&mut self) {
         self.local.dismiss(&self.runner);
     }
+}
+
+#[cold]
+fn measured(actor: Activation, runner: &Runner) -> After {
+    let (cell, begun) = (actor.clone(), Instant::now());
+    let after = actor.activate(runner);
+    cell.life().rare().observed().add_busy(begun.elapsed());
+    after
 }
 
 /// The life of a runner.

@@ -1,7 +1,7 @@
 //! A hub's part in a system, as other threads see it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_deque::{Injector, Steal, Stealer};
@@ -21,8 +21,7 @@ pub(crate) struct Part {
     pub(super) poked: AtomicBool,
     /// What other hubs may take; `None` in a system of one.
     pub(super) stealer: Option<Stealer<Activation>>,
-    /// How many activations its runners have begun, and whether one is in a handler.
-    pub(super) begun: AtomicU64,
+    /// Whether one of its runners is in a handler.
     pub(super) running: AtomicBool,
     /// Nobody of it looks for work, until it is poked.
     pub(super) asleep: AtomicBool,
@@ -30,8 +29,26 @@ pub(crate) struct Part {
     /// Somebody waits until there are none.
     awaited: AtomicBool,
     none_left: Event,
-    pub(super) ended: AtomicU64,
-    pub(super) dead_letters: AtomicUsize,
+    counts: Counts,
+}
+
+/// What it has done. Those but `ended` and `dead_letters` are written by its own thread alone.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) activations: AtomicU64,
+    pub(crate) handled: AtomicU64,
+    pub(crate) stolen: AtomicU64,
+    pub(crate) runners: AtomicU64,
+    pub(crate) ended: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+}
+
+impl Counts {
+    /// Adds to a count that only this thread writes.
+    #[inline]
+    pub(super) fn add(count: &AtomicU64, by: u64) {
+        count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
 }
 
 /// All actors that were spawned here and live. They are what keeps them.
@@ -56,14 +73,12 @@ impl Part {
             remote: Injector::new(),
             poked: AtomicBool::new(false),
             stealer,
-            begun: AtomicU64::new(0),
             running: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             actors: Mutex::default(),
             awaited: AtomicBool::new(false),
             none_left: Event::new(),
-            ended: AtomicU64::new(0),
-            dead_letters: AtomicUsize::new(0),
+            counts: Counts::default(),
         })
     }
 
@@ -103,7 +118,15 @@ impl Part {
         if none_left && self.awaited.load(Ordering::SeqCst) {
             self.none_left.set();
         }
-        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.counts.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
     }
 
     /// How many actors live that were spawned here.
@@ -200,7 +223,7 @@ impl Home {
     /// An actor that lived here has ended.
     pub(crate) fn forget(&self, entry: u32, dead_letters: usize) {
         self.0.forget(entry);
-        self.0.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+        self.0.counts.dead_letters.fetch_add(dead_letters as u64, Ordering::Relaxed);
     }
 
     pub(super) fn push_from_elsewhere(actor: Activation) {
@@ -209,7 +232,7 @@ impl Home {
     }
 
     /// Calls `f` in the loop of that hub of the system.
-    pub(super) fn call(&self, hub: u32, f: impl FnOnce() + Send + 'static) {
+    pub(crate) fn call(&self, hub: u32, f: impl FnOnce() + Send + 'static) {
         if let Some(part) = self.0.system.part(hub) {
             // A hub that is gone has ended its actors.
             let _ = part.hub.call(f);

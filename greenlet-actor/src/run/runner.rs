@@ -55,6 +55,10 @@ impl Runner {
         self.budget.set(messages);
     }
 
+    pub(super) fn budget(&self) -> u32 {
+        self.budget.get()
+    }
+
     #[inline]
     pub(crate) fn has_budget(&self) -> bool {
         self.budget.get() != 0

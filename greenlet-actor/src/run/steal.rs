@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_deque::Steal;
 use greenlet_core::sync::Semaphore;
 
-use super::part::Part;
+use super::part::{Counts, Part};
 use super::{Activation, Local};
 
 /// How long a hub without work waits before it looks at the others again: doubled each time, and after the last it sleeps.
@@ -34,7 +34,10 @@ impl Local {
         let (stealer, shared) = (part.stealer.as_ref()?, self.shared.as_ref()?);
         loop {
             match stealer.steal_batch_and_pop(shared) {
-                Steal::Success(actor) => return Some(actor),
+                Steal::Success(actor) => {
+                    Counts::add(&self.part().counts().stolen, 1);
+                    return Some(actor);
+                }
                 Steal::Empty => return None,
                 Steal::Retry => {}
             }
@@ -50,7 +53,7 @@ impl Local {
                 return;
             }
             for part in self.others() {
-                let begun = part.begun.load(Ordering::Relaxed);
+                let begun = part.counts().activations.load(Ordering::Relaxed);
                 let stands = seen.contains(&(part.index, begun));
                 let waiting = backlog(&part);
                 if (waiting >= 2 || waiting == 1 && stands)

@@ -50,6 +50,10 @@ impl Shared {
         self.several
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn settings(&self) -> &SystemSettings {
         &self.settings
     }
@@ -189,6 +193,10 @@ impl System {
             }
             Err(_) => Err(ended()),
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     pub(crate) fn home(&self) -> Option<Home> {
