@@ -6,9 +6,12 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::failure::Failure;
-use crate::hub::{self, Context, ErrorContext, Hub};
+use crate::greenlet::GreenletRef;
+use crate::greenlet::raw::Phase;
+use crate::hub::{self, Context, ErrorContext, Hub, Instant, Resume, WakeTimer};
 
 /// A word that the current greenlet keeps for the library, 0 at first: what it is running. It says nothing to anybody else.
 ///
@@ -39,6 +42,60 @@ pub fn forget_locals() {
     if let Context::Greenlet(_, current) = hub::context() {
         // SAFETY: the running greenlet is alive.
         unsafe { current.as_ref() }.drop_locals();
+    }
+}
+
+/// Suspends the current greenlet until it is [unparked](unpark): the cheapest way to wait, for who keeps account of whom to wake by itself. May come back
+/// without that, so the caller looks again and again at what it waits for. `what` names the wait in the run info.
+///
+/// Kills and timeouts reach the greenlet here. A thread without a hub is parked as by [`std::thread::park`].
+///
+/// # Panics
+/// In a callback of the loop.
+#[inline(always)]
+pub fn park(what: &'static str) {
+    match hub::context() {
+        Context::Greenlet(hub, current) => {
+            hub.note_wait(current, what, 0);
+            if hub.park(current) == Resume::Raised {
+                hub.throw_pending(current);
+            }
+        }
+        Context::Thread => std::thread::park(),
+        Context::Loop => hub::blocked_in_loop(),
+    }
+}
+
+/// As [`park`], for at most `timeout`, which begins when the loop next looks at the clock: on a busy hub it is longer by up to the time between two
+/// looks. True if it has passed.
+pub fn park_timeout(what: &'static str, timeout: Duration) -> bool {
+    match hub::context() {
+        Context::Greenlet(hub, current) => {
+            let timer = WakeTimer::start_late(hub, current, timeout);
+            hub.note_wait(current, what, 0);
+            if hub.park(current) == Resume::Raised {
+                drop(timer);
+                hub.throw_pending(current);
+            }
+            timer.fired()
+        }
+        Context::Thread => {
+            let begun = Instant::now();
+            std::thread::park_timeout(timeout);
+            begun.elapsed() >= timeout
+        }
+        Context::Loop => hub::blocked_in_loop(),
+    }
+}
+
+/// Wakes a greenlet of this thread that is [parked](park). One that runs, or is ready, finds the wake-up at its next `park`; in any other wait
+/// it changes nothing. Greenlets of other threads are not woken.
+#[inline]
+pub fn unpark(greenlet: &GreenletRef) {
+    if let Some(hub) = greenlet.home_hub()
+        && greenlet.header_ref().local.phase.get() == Phase::Started
+    {
+        hub.schedule(greenlet.header());
     }
 }
 
@@ -85,6 +142,37 @@ mod tests {
 
     greenlet_local! {
         static SEEN: RefCell<u32> = RefCell::new(0);
+    }
+
+    #[test]
+    fn who_is_parked_goes_on_when_unparked_and_not_before() {
+        run(|| {
+            let done = Rc::new(std::cell::Cell::new(false));
+            let parked = spawn({
+                let done = done.clone();
+                move || {
+                    while !done.get() {
+                        park("test");
+                    }
+                }
+            });
+            yield_now();
+            unpark(&parked);
+            yield_now();
+            assert!(!parked.ready(), "it looks again and again");
+            done.set(true);
+            unpark(&parked);
+            yield_now();
+            assert!(parked.ready());
+            unpark(&parked); // changes nothing
+            let killed = spawn(|| park("test"));
+            yield_now();
+            killed.kill();
+            assert!(killed.exited());
+            unpark(&killed);
+            assert!(spawn(|| park_timeout("test", Duration::from_millis(1))).get().unwrap());
+            yield_now();
+        });
     }
 
     #[test]

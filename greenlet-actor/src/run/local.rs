@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crossbeam_deque::Worker;
-use greenlet_core::sync::Semaphore;
 use greenlet_core::watcher::run_callback;
 use greenlet_core::{Builder, Event, Hub, current, embed};
 
@@ -36,9 +35,8 @@ pub(crate) struct Local {
     turn: Cell<u32>,
     /// A runner was called and has not come to the queue yet.
     standby: Cell<bool>,
-    /// Runners that wait to be called.
-    idle: Cell<usize>,
-    calls: Semaphore,
+    /// Runners that wait to be called; the last one's stack is the warmest.
+    idle: RefCell<Vec<Rc<Runner>>>,
     /// By index, from 1.
     runners: RefCell<Vec<Option<Rc<Runner>>>>,
     closed: Cell<bool>,
@@ -70,8 +68,7 @@ impl Local {
             shared,
             turn: Cell::new(0),
             standby: Cell::new(false),
-            idle: Cell::new(0),
-            calls: Semaphore::new(0),
+            idle: RefCell::default(),
             runners: RefCell::default(),
             closed: Cell::new(false),
         });
@@ -179,10 +176,10 @@ impl Local {
     fn call_runner(&self) {
         if !self.standby.get() {
             self.standby.set(true);
-            if self.idle.get() == 0 {
-                self.new_runner();
-            } else {
-                self.calls.release();
+            let idle = self.idle.borrow_mut().pop();
+            match idle {
+                Some(runner) => runner.call(),
+                None => self.new_runner(),
             }
         }
     }
@@ -425,39 +422,65 @@ fn run(called: Called) {
     embed::become_service();
     loop {
         local.serve(&enlisted.runner);
-        if enlisted.runner.is_retired() || local.idle.get() >= local.settings.idle_runners {
+        if enlisted.runner.is_retired() || local.idle.borrow().len() >= local.settings.idle_runners {
             return;
         }
-        let idle = Idle::new(&local);
-        local.await_call();
-        drop(idle);
-        local.standby.set(false);
+        let idle = Idle::new(&local, &enlisted.runner);
+        local.await_call(&enlisted.runner);
+        idle.leave();
     }
 }
 
 /// A runner that waits to be called.
-struct Idle<'a>(&'a Local);
+struct Idle<'a> {
+    local: &'a Local,
+    runner: &'a Runner,
+}
 
 impl<'a> Idle<'a> {
-    fn new(local: &'a Local) -> Idle<'a> {
-        local.idle.set(local.idle.get() + 1);
-        Idle(local)
+    fn new(local: &'a Local, runner: &'a Rc<Runner>) -> Idle<'a> {
+        local.idle.borrow_mut().push(runner.clone());
+        Idle { local, runner }
     }
 }
 
+impl Idle<'_> {
+    /// It goes to the queue, if it was called.
+    #[inline]
+    fn leave(self) {
+        self.end();
+        std::mem::forget(self);
+    }
+
+    #[inline]
+    fn end(&self) {
+        if self.runner.was_called() {
+            self.runner.answer_call();
+            self.local.standby.set(false);
+        } else {
+            self.local.idle.borrow_mut().retain(|idle| !std::ptr::eq(&raw const **idle, self.runner));
+        }
+    }
+}
+
+/// It is killed while it waits.
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
-        self.0.idle.set(self.0.idle.get() - 1);
+        let was_called = self.runner.was_called();
+        self.end();
+        if was_called && self.local.has_work() {
+            self.local.call_runner();
+        }
     }
 }
 
 impl Local {
     #[inline]
-    fn await_call(&self) {
+    fn await_call(&self, runner: &Runner) {
         if self.shared.is_some() {
-            self.look_around(&self.calls);
+            self.look_around(runner);
         } else {
-            self.calls.acquire();
+            runner.await_call();
         }
     }
 }

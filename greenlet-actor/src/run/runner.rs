@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use greenlet_core::{Failure, GreenletExit, GreenletRef, Interrupt, embed};
 
@@ -29,6 +30,8 @@ pub(crate) struct Runner {
     label: Cell<&'static str>,
     /// Somebody has killed the greenlet itself: it ends with what it is doing.
     retired: Cell<bool>,
+    /// It was idle, and has been called.
+    called: Cell<bool>,
     /// What was raised in the greenlet to end that actor.
     interrupts: RefCell<Vec<Interrupt>>,
 }
@@ -43,6 +46,7 @@ impl Runner {
             actor: Cell::new(None),
             label: Cell::new(""),
             retired: Cell::new(false),
+            called: Cell::new(false),
             interrupts: RefCell::default(),
         })
     }
@@ -116,6 +120,38 @@ impl Runner {
         life.runner.store(0, Ordering::Relaxed);
         self.actor.set(None);
         embed::set_tag(0);
+    }
+
+    /// Ends its [`await_call`](Runner::await_call).
+    pub(super) fn call(&self) {
+        self.called.set(true);
+        embed::unpark(&self.greenlet);
+    }
+
+    pub(super) fn was_called(&self) -> bool {
+        self.called.get()
+    }
+
+    /// Waits until it is called.
+    #[inline]
+    pub(super) fn await_call(&self) {
+        while !self.called.get() {
+            embed::park("actors");
+        }
+    }
+
+    /// As [`await_call`](Runner::await_call), for at most `timeout`. True if it was called.
+    pub(super) fn await_call_for(&self, timeout: Duration) -> bool {
+        while !self.called.get() {
+            if embed::park_timeout("actors", timeout) {
+                return self.called.get();
+            }
+        }
+        true
+    }
+
+    pub(super) fn answer_call(&self) {
+        self.called.set(false);
     }
 
     pub(crate) fn retire(&self) {

@@ -9,10 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_deque::Steal;
-use greenlet_core::sync::Semaphore;
 
 use super::part::{Counts, Part};
-use super::{Activation, Local};
+use super::{Activation, Local, Runner};
 
 /// How long a hub without work waits before it looks at the others again: doubled each time, and after the last it sleeps.
 const FIRST_LOOK: Duration = Duration::from_micros(50);
@@ -45,11 +44,11 @@ impl Local {
     }
 
     /// Waits to be called, and looks around meanwhile.
-    pub(super) fn look_around(&self, calls: &Semaphore) {
+    pub(super) fn look_around(&self, runner: &Runner) {
         let mut seen: Vec<(u32, u64)> = Vec::new();
         let mut pause = FIRST_LOOK;
         while pause <= LAST_LOOK {
-            if calls.acquire_timeout(pause) {
+            if runner.await_call_for(pause) {
                 return;
             }
             for part in self.others() {
@@ -61,7 +60,7 @@ impl Local {
                 {
                     self.push(actor);
                     // `push` has called a runner, most likely this one.
-                    calls.acquire();
+                    runner.await_call();
                     return;
                 }
                 seen.retain(|(index, _)| *index != part.index);
@@ -76,7 +75,7 @@ impl Local {
         let asleep = Asleep::new(self.part());
         // Who had work for us just before did not see that we sleep.
         if !self.others().any(|part| backlog(&part) >= 2) {
-            calls.acquire();
+            runner.await_call();
         }
         drop(asleep);
     }

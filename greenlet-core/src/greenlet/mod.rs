@@ -266,7 +266,7 @@ impl GreenletRef {
 
     /// The hub of this thread, if it is this greenlet's.
     #[inline]
-    fn home_hub(&self) -> Option<&'static Hub> {
+    pub(crate) fn home_hub(&self) -> Option<&'static Hub> {
         Hub::try_current().filter(|hub| std::ptr::eq(&*hub.shared, &*self.header_ref().shared))
     }
 

@@ -176,6 +176,15 @@ impl<'a> WakeTimer<'a> {
         WakeTimer { hub, key }
     }
 
+    /// A timer whose time begins when the loop next looks at the clock, which it does before it sleeps.
+    pub(crate) fn start_late(hub: &'a Hub, waiter: NonNull<Header>, timeout: Duration) -> WakeTimer<'a> {
+        if hub.simulation().is_some() {
+            return WakeTimer::start(hub, waiter, &mut Deadline::After(timeout));
+        }
+        let key = hub.timers.borrow_mut().insert_later(timeout, TimerAction::Wake(waiter));
+        WakeTimer { hub, key: Some(key) }
+    }
+
     pub(crate) fn never_fires(&self) -> bool {
         self.key.is_none()
     }
