@@ -182,7 +182,7 @@ impl ActorBuilder {
         ActorBuilder::default()
     }
 
-    /// The name, shown in reports. It need not be unique: see [`register`](crate::registry) for names by which actors are found.
+    /// The name, shown in reports. It need not be unique: see the registry for names by which actors are found.
     pub fn name(mut self, name: impl Into<String>) -> ActorBuilder {
         self.name = Some(name.into());
         self
