@@ -89,7 +89,7 @@ pub trait Actor: Sized + 'static {
         Ok(())
     }
 
-    /// What the message is called in reports, traces and [`ActorInfo`](crate::ActorInfo): asked before each message, so it should cost
+    /// What the message is called in reports, traces and [`info`](crate::sys::info): asked before each message, so it should cost
     /// nothing. By default the name of the message's type.
     fn label(message: &Self::Message) -> &'static str {
         let _ = message;

@@ -41,9 +41,16 @@
 //!
 //! They are Erlang/OTP's, with its meanings. An actor ends with a *reason* ([`Exit`]). A *link* is symmetrical
 //! ([`ActorRef::link`]): when one ends, the other gets an *exit signal*, and ends with the same reason, unless that is
-//! `normal`, or it *traps exits* ([`Context::trap_exits`]) and gets them in [`Actor::handle_exit`]. Since an actor runs
-//! on a greenlet, gevent's one-sided links are there too: [`ActorRef::link_exception`] between actors, and those of
-//! [`ActorRef::greenlet`] to callbacks.
+//! `normal`, or it *traps exits* ([`Context::trap_exits`]) and gets them in [`Actor::handle_exit`]. A *monitor* is one-sided:
+//! [`Context::monitor`] and [`Actor::handle_down`]. An actor can do what a greenlet can: it is joined, killed, asked for its end
+//! ([`ActorRef::join`], [`ActorRef::kill`], [`ActorRef::get`]), and has gevent's one-sided links: [`ActorRef::link_exception`] between actors,
+//! [`ActorRef::on_end`] to callbacks.
+//!
+//! # Where they run
+//!
+//! An idle actor is some 150 bytes and its state: it has a stack only while it handles messages. On the hubs of a [`System`], actors whose state is `Send` run where
+//! they are sent to, and hubs with nothing to do take over what waits on others; those of [`Actor::spawn_local`] stay where they were made. On a thread
+//! by itself all stay on its hub.
 //!
 //! | | |
 //! |---|---|
@@ -51,6 +58,8 @@
 //! | [`ActorRef`], [`ActorRef::send`], [`ActorRef::ask`], [`Reply`] | talking to them |
 //! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
+//! | [`System`] | several hubs |
+//! | [`sys`], [`testkit`] | looking at them from outside, and testing them |
 
 #![deny(unsafe_code)]
 
