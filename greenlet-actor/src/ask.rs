@@ -9,7 +9,7 @@ use greenlet_core::oneshot::{self, RecvTimeoutError};
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
 use crate::exit::Exit;
 use crate::life::Life;
-use crate::run::Runner;
+use crate::run::{Local, Runner};
 
 /// Answers that came when the asker had given up.
 static LATE: AtomicU64 = AtomicU64::new(0);
@@ -179,7 +179,8 @@ impl<M: Send + 'static> ActorRef<M> {
         let (reply, answer) = Reply::channel();
         let question = question(reply);
         let mut left = timeout;
-        if let Err(error) = self.try_send(question) {
+        // Whoever asks waits in any case, so who answers may as well run now. Most often the answer is there then.
+        if let Err(error) = Local::running_at_once(|| self.try_send(question)) {
             left = self.wait_to_ask(error, timeout)?;
         }
         answer.recv_timeout(left).map_err(|error| self.no_answer(error, timeout))

@@ -99,6 +99,17 @@ pub fn unpark(greenlet: &GreenletRef) {
     }
 }
 
+/// Runs a greenlet of this thread that is ready until it suspends or ends, ahead of all others: [`yield_to`](crate::yield_to) for who goes on at once if
+/// that cannot be. False if `next` is not ready, or if the loop has to look around first, or must be in between: for the main greenlet, in a simulation, and where
+/// switches are watched.
+#[inline]
+pub fn run_now(next: &GreenletRef) -> bool {
+    match hub::context() {
+        Context::Greenlet(hub, current) => hub.run_inside(next.header(), current),
+        Context::Loop | Context::Thread => false,
+    }
+}
+
 /// The current greenlet is one of a library's own, which waits for work as long as its hub lives: whoever waits until all greenlets
 /// have ended ([`Hub::join`], [`HubThread::join`](crate::HubThread::join)) does not wait for it. The end of the hub kills it as any other.
 pub fn become_service() {

@@ -35,6 +35,8 @@ pub(crate) struct Local {
     turn: Cell<u32>,
     /// A runner was called and has not come to the queue yet.
     standby: Cell<bool>,
+    /// The runner that was called last, for who wants to let it go first.
+    called: RefCell<Option<Rc<Runner>>>,
     /// Runners that wait to be called; the last one's stack is the warmest.
     idle: RefCell<Vec<Rc<Runner>>>,
     /// By index, from 1.
@@ -68,6 +70,7 @@ impl Local {
             shared,
             turn: Cell::new(0),
             standby: Cell::new(false),
+            called: RefCell::default(),
             idle: RefCell::default(),
             runners: RefCell::default(),
             closed: Cell::new(false),
@@ -178,10 +181,26 @@ impl Local {
             self.standby.set(true);
             let idle = self.idle.borrow_mut().pop();
             match idle {
-                Some(runner) => runner.call(),
+                Some(runner) => {
+                    runner.call();
+                    self.called.replace(Some(runner));
+                }
                 None => self.new_runner(),
             }
         }
+    }
+
+    /// Does what may call a runner, and if it did, lets that one run at once: it begins with what waits longest.
+    #[inline]
+    pub(crate) fn running_at_once<R>(f: impl FnOnce() -> R) -> R {
+        let Some(local) = Local::current() else { return f() };
+        local.called.take();
+        let result = f();
+        let called = local.called.take();
+        if let Some(called) = called {
+            called.run_now();
+        }
+        result
     }
 
     /// Another thread has something for us.

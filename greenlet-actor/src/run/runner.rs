@@ -128,6 +128,11 @@ impl Runner {
         embed::unpark(&self.greenlet);
     }
 
+    /// Lets it run before the current greenlet goes on, if that can be.
+    pub(super) fn run_now(&self) {
+        embed::run_now(&self.greenlet);
+    }
+
     pub(super) fn was_called(&self) -> bool {
         self.called.get()
     }
