@@ -3,9 +3,9 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use greenlet_core::{Failure, GreenletError, GreenletExit, raise};
+use greenlet_core::{Failure, GreenletError, GreenletExit, Instant, raise};
 
 use crate::bounded::{Bounded, Entry, Overflow};
 use crate::cell::{self, AnyCell, Mail, MailCell, Signal};
@@ -202,7 +202,7 @@ impl<M: Send + 'static> ActorRef<M> {
                 Patience::Until(_) if self.is_current() => Entry::Room,
                 Patience::Until(None) => bounded.enter(None),
                 Patience::Until(Some(deadline)) => {
-                    bounded.enter(Some(deadline.saturating_duration_since(Instant::now())))
+                    bounded.enter(Some(deadline.duration_since(Instant::now())))
                 }
             },
             entry => entry,
@@ -212,6 +212,11 @@ impl<M: Send + 'static> ActorRef<M> {
             Entry::Full => Err(SendError::Full(message)),
             Entry::Closed => Err(SendError::Ended(message)),
         }
+    }
+
+    /// Whether senders wait when the mailbox is full.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.cell.bounded().is_some_and(|bounded| bounded.overflow() == Overflow::Suspend)
     }
 
     /// How it is to stop, or has.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use greenlet_core::Instant;
 use greenlet_core::oneshot::{self, RecvTimeoutError};
 
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
@@ -115,21 +116,33 @@ impl Asking {
     /// Follows who waits for whom. Each has noted whom it asks before it looks, so of those who close a circle at the same time one sees it.
     fn find_cycle(&self, asked: &Life) -> Result<(), AskError> {
         let Some(me) = &self.0 else { return Ok(()) };
-        let mut chain = vec![me.id(), asked.id()];
-        let mut next = asked.asks();
-        while let Some(actor) = next {
-            chain.push(actor.id());
-            if actor == *me {
-                return Err(AskError::Deadlock(chain));
-            }
-            // A circle that the asker is not in is somebody else's.
-            if chain[..chain.len() - 1].contains(&actor.id()) {
-                return Ok(());
-            }
-            next = actor.life().asks();
+        let chain = cycle(me, asked);
+        // The links of the chain were looked at one after another, and on other hubs asks end meanwhile. A circle that is still there at the
+        // second look was there as a whole in between.
+        if chain.is_some() && chain == cycle(me, asked) {
+            return chain.map_or(Ok(()), |chain| Err(AskError::Deadlock(chain)));
         }
         Ok(())
     }
+}
+
+/// The chain of asks that leads from `me` by `asked` back to `me`, if there is one.
+fn cycle(me: &AnyActor, asked: &Life) -> Option<Vec<ActorId>> {
+    let mut chain = vec![me.id(), asked.id()];
+    let mut next = asked.asks();
+    while let Some(actor) = next {
+        // A circle that the asker is not in is somebody else's.
+        let known = chain[1..].contains(&actor.id());
+        chain.push(actor.id());
+        if actor == *me {
+            return Some(chain);
+        }
+        if known {
+            return None;
+        }
+        next = actor.life().asks();
+    }
+    None
 }
 
 impl Drop for Asking {
@@ -219,8 +232,8 @@ impl<M: Send + 'static> ActorRef<M> {
         let start = Instant::now();
         match self.send_timeout(question, timeout) {
             Ok(()) => Ok(timeout.saturating_sub(start.elapsed())),
-            Err(SendError::Full(_)) if start.elapsed() < timeout => Err(AskError::Full),
-            Err(SendError::Full(_)) => Err(AskError::TimedOut(timeout)),
+            Err(SendError::Full(_)) if self.waits_for_room() => Err(AskError::TimedOut(timeout)),
+            Err(SendError::Full(_)) => Err(AskError::Full),
             Err(SendError::Ended(_)) => Err(self.ended()),
         }
     }

@@ -73,7 +73,13 @@ impl<M> Bounded<M> {
 
     pub(crate) fn try_enter(&self) -> Entry {
         match self.room.try_acquire() {
-            _ if self.closed.load(Ordering::Acquire) => Entry::Closed,
+            entered if self.closed.load(Ordering::Acquire) => {
+                if entered {
+                    // It was left for those who wait.
+                    self.room.release();
+                }
+                Entry::Closed
+            }
             true => Entry::Room,
             false => Entry::Full,
         }
@@ -107,12 +113,11 @@ impl<M> Bounded<M> {
         }
     }
 
-    /// The actor has ended: nobody waits for room any more.
-    pub(crate) fn close(&self) {
+    /// The actor has ended: nobody waits for room any more. Returns the messages that are left here.
+    pub(crate) fn close(&self) -> VecDeque<M> {
         self.closed.store(true, Ordering::Release);
         self.room.release();
-        let left = std::mem::take(&mut *self.ring());
-        drop(left);
+        std::mem::take(&mut *self.ring())
     }
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<M>> {

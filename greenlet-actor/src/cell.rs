@@ -67,6 +67,8 @@ pub(crate) trait AnyCell: Send + Sync {
     fn is_receiving(&self) -> bool;
     /// Ends whoever waits for room in the mailbox.
     fn close_room(&self);
+    /// Kills the actor in place, where no runner is left that could do it: on a hub that has ended. The caller is the mailbox's owner.
+    fn abandon(self: Arc<Self>);
 }
 
 /// What becomes of an actor that ran.
@@ -188,8 +190,26 @@ impl<A: Actor> AnyCell for Cell<A> {
 
     fn close_room(&self) {
         if let Some(bounded) = &self.bounded {
-            bounded.close();
+            bounded.close().into_iter().for_each(drop_unhandled);
         }
+    }
+
+    fn abandon(self: Arc<Self>) {
+        let life = &self.life;
+        life.request_stop(Force::Kill, Exit::Killed);
+        let cell: *const Cell<A> = Arc::as_ptr(&self);
+        // SAFETY: `self` keeps the cell, and the caller is the owner, so nobody else touches the state.
+        let state = unsafe { &mut *(*cell).state.get() };
+        let left = (state.actor.take(), std::mem::take(&mut state.personal));
+        if left.0.is_none() {
+            return; // it has ended
+        }
+        if life.has(flag::PINNED) && !life.home.is_here() {
+            std::mem::forget(left);
+        } else {
+            drop_unhandled(left);
+        }
+        last_rites(&self, &Exit::Killed);
     }
 
     fn activate(self: Arc<Self>, runner: &Runner) -> After {
@@ -216,7 +236,7 @@ impl<A: Actor> AnyCell for Cell<A> {
                     // SAFETY: the caller is the owner; if something has come since, `rest` refuses.
                     if unsafe { cell.mailbox.rest() } {
                         // From here on somebody else may have the actor. Who asked it to stop before that relied on us.
-                        if cell.life.flags() & flag::ATTENTION == 0 || !cell.mailbox.wake() {
+                        if cell.life.flags_after_rest() & flag::ATTENTION == 0 || !cell.mailbox.wake() {
                             return After::Done;
                         }
                     }
@@ -473,11 +493,13 @@ fn last_rites<A: Actor>(cell: &Cell<A>, exit: &Exit) {
     let left = unsafe { cell.mailbox.close() };
     cell.close_room();
     let dead_letters = left.len();
-    for mail in left {
-        // A destructor that fails is not the actor's failure.
-        if let Err(error) = attempt(|| drop(mail)) {
-            tracing::error!(target: "greenlet", "dropping a message that was not handled: {error}");
-        }
-    }
+    left.into_iter().for_each(drop_unhandled);
     life.home.forget(life.entry.load(Ordering::Relaxed), dead_letters);
+}
+
+/// Drops what an actor left behind. A destructor that fails is not the actor's failure.
+fn drop_unhandled<T>(left: T) {
+    if let Err(error) = attempt(|| drop(left)) {
+        tracing::error!(target: "greenlet", "dropping what an actor left behind: {error}");
+    }
 }

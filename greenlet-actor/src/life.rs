@@ -44,6 +44,10 @@ pub(crate) mod flag {
     pub(crate) const ASKED: u32 = 1 << 7;
     /// Its next message fails: see the test kit.
     pub(crate) const FAULTY: u32 = 1 << 8;
+    /// It ends, and knows it: nothing but a kill interrupts that.
+    pub(crate) const ENDING: u32 = 1 << 9;
+    /// There was no stack of its own size for it: it ends on another one.
+    pub(crate) const NO_STACK: u32 = 1 << 10;
     /// What must not be overlooked by who gives it up.
     pub(crate) const ATTENTION: u32 = STOPPING | HELD | ASKED;
 }
@@ -243,6 +247,12 @@ impl Life {
         self.flags.load(Ordering::Acquire)
     }
 
+    /// The flags, for who has given the actor up: of that one and who sets a flag and then wakes it, one sees the other (`Mailbox::wake`).
+    #[inline]
+    pub(crate) fn flags_after_rest(&self) -> u32 {
+        self.flags.load(Ordering::SeqCst)
+    }
+
     #[inline]
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags() & flag != 0
@@ -314,7 +324,7 @@ impl Life {
         }
         let mut state = self.rare().state();
         let stronger = state.stop.as_ref().is_none_or(|stop| stop.force < force);
-        if state.exit.is_some() || !stronger {
+        if state.exit.is_some() || !stronger || (force < Force::Kill && self.has(flag::ENDING)) {
             return false;
         }
         let replaced = state.stop.replace(Stop { force, exit });
@@ -326,6 +336,7 @@ impl Life {
 
     /// The actor ends for this reason, and knows it: only a kill is news from now on.
     pub(crate) fn begin_end(&self, exit: &Exit) {
+        self.set(flag::ENDING);
         if exit.is_normal() && self.try_rare().is_none() {
             return;
         }

@@ -340,3 +340,251 @@ impl<T> Drop for Mailbox<T> {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::atomic::{AtomicBool, AtomicU32, fence};
+    use loom::sync::{Arc, Mutex, Notify};
+    use loom::thread;
+
+    const STOPPING: u32 = 1;
+
+    /// An actor as `cell` and `run` have it, as far as the mailbox is concerned: its state is what it was sent, in order.
+    struct Actor {
+        mailbox: Mailbox<(u8, u8)>,
+        flags: AtomicU32,
+        /// loom sees to it that there is one owner at a time, and that each sees what the last one did.
+        state: UnsafeCell<Vec<(u8, u8)>>,
+        ended: AtomicBool,
+        /// Activations that were handed on to be run.
+        queue: Mutex<u32>,
+    }
+
+    impl Actor {
+        /// An idle one.
+        fn idle() -> Arc<Actor> {
+            let actor = Arc::new(Actor {
+                mailbox: Mailbox::new(),
+                flags: AtomicU32::new(0),
+                state: UnsafeCell::new(Vec::new()),
+                ended: AtomicBool::new(false),
+                queue: Mutex::new(0),
+            });
+            // SAFETY: who made it is its owner.
+            assert!(unsafe { actor.mailbox.rest() });
+            actor
+        }
+
+        fn send(&self, sender: u8, number: u8) -> bool {
+            match self.mailbox.push((sender, number)) {
+                Ok(Pushed::WasIdle) => {
+                    *self.queue.lock().unwrap() += 1;
+                    true
+                }
+                Ok(_) => true,
+                Err(_) => false,
+            }
+        }
+
+        fn stop(&self) {
+            self.flags.fetch_or(STOPPING, Ordering::SeqCst);
+            // To loom, only fences are sequentially consistent; here the accesses are.
+            fence(Ordering::SeqCst);
+            if self.mailbox.wake() {
+                *self.queue.lock().unwrap() += 1;
+            }
+        }
+
+        /// Runs activations until there are none; anybody may.
+        fn serve(&self) {
+            loop {
+                let mut queue = self.queue.lock().unwrap();
+                if *queue == 0 {
+                    return;
+                }
+                *queue -= 1;
+                drop(queue);
+                self.activate();
+            }
+        }
+
+        /// As `Cell::activate`.
+        fn activate(&self) {
+            loop {
+                if self.flags.load(Ordering::Acquire) & STOPPING != 0 {
+                    // SAFETY: whoever runs the activation is the owner.
+                    let left = unsafe { self.mailbox.close() };
+                    self.handle(left);
+                    assert!(!self.ended.swap(true, Ordering::Relaxed), "it ended twice");
+                    return;
+                }
+                // SAFETY: as above.
+                while let Some(message) = unsafe { self.mailbox.next() } {
+                    self.handle(vec![message]);
+                }
+                // SAFETY: as above.
+                if unsafe { self.mailbox.rest() } {
+                    fence(Ordering::SeqCst);
+                    if self.flags.load(Ordering::Acquire) & STOPPING == 0 || !self.mailbox.wake() {
+                        return;
+                    }
+                }
+            }
+        }
+
+        fn handle(&self, messages: Vec<(u8, u8)>) {
+            // SAFETY: the owner's alone, which is what loom checks.
+            self.state.with_mut(|state| unsafe { (*state).extend(messages) });
+        }
+
+        /// What arrived from this sender.
+        fn from(&self, sender: u8) -> Vec<u8> {
+            self.state.with_mut(|state| {
+                // SAFETY: all threads have been joined.
+                let all = unsafe { &*state };
+                all.iter().filter(|message| message.0 == sender).map(|message| message.1).collect()
+            })
+        }
+    }
+
+    /// All interleavings with at most three preemptions: more take very long.
+    fn model(f: impl Fn() + Sync + Send + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(f);
+    }
+
+    /// Two senders, which run the actor themselves when it falls to them: it moves between their threads. Nothing is lost, the order of each
+    /// sender is kept, and nobody has the actor while another has it.
+    #[test]
+    fn every_message_arrives_in_the_order_of_its_sender() {
+        model(|| {
+            let actor = Actor::idle();
+            let sender = |name: u8, count: u8| {
+                let actor = actor.clone();
+                thread::spawn(move || {
+                    for number in 0..count {
+                        assert!(actor.send(name, number));
+                    }
+                    actor.serve();
+                })
+            };
+            let (first, second) = (sender(1, 2), sender(2, 1));
+            first.join().unwrap();
+            second.join().unwrap();
+            actor.serve();
+            assert_eq!((actor.from(1), actor.from(2)), (vec![0, 1], vec![0]));
+        });
+    }
+
+    /// Whoever is told to stop stops, whether it was idle, queued or running, or was just being sent to: once. A message was taken or refused.
+    #[test]
+    fn a_stop_is_never_overlooked() {
+        model(|| {
+            let actor = Actor::idle();
+            let sender = thread::spawn({
+                let actor = actor.clone();
+                move || {
+                    let accepted = actor.send(1, 0);
+                    actor.serve();
+                    accepted
+                }
+            });
+            let stopper = thread::spawn({
+                let actor = actor.clone();
+                move || {
+                    actor.stop();
+                    actor.serve();
+                }
+            });
+            let accepted = sender.join().unwrap();
+            stopper.join().unwrap();
+            actor.serve();
+            assert!(actor.ended.load(Ordering::Relaxed), "nobody had it and it did not end");
+            assert_eq!(actor.from(1).len(), usize::from(accepted));
+            assert!(!actor.send(1, 1));
+        });
+    }
+
+    /// Two stops and a running actor: it is handed on once.
+    #[test]
+    fn of_two_who_wake_an_actor_one_has_it() {
+        model(|| {
+            let actor = Actor::idle();
+            let other = thread::spawn({
+                let actor = actor.clone();
+                move || {
+                    actor.stop();
+                    actor.serve();
+                }
+            });
+            actor.stop();
+            actor.serve();
+            other.join().unwrap();
+            actor.serve();
+            assert!(actor.ended.load(Ordering::Relaxed));
+        });
+    }
+
+    /// A handler that waits for a message is woken by the next one, and by one alone.
+    #[test]
+    fn a_waiting_handler_is_woken() {
+        model(|| {
+            let mailbox = Arc::new(Mailbox::new());
+            let arrived = Arc::new(Notify::new());
+            let senders = [1, 2].map(|number| {
+                let (mailbox, arrived) = (mailbox.clone(), arrived.clone());
+                thread::spawn(move || {
+                    let pushed = mailbox.push(number).unwrap();
+                    assert_ne!(pushed, Pushed::WasIdle, "it has an owner");
+                    if pushed == Pushed::WasWaiting {
+                        arrived.notify();
+                    }
+                })
+            });
+            let mut seen = Vec::new();
+            while seen.len() < 2 {
+                // SAFETY: this thread made the mailbox and is its owner.
+                unsafe {
+                    while let Some(number) = mailbox.next() {
+                        seen.push(number);
+                    }
+                    if seen.len() < 2 && mailbox.begin_wait() {
+                        arrived.wait();
+                        mailbox.end_wait();
+                    }
+                }
+            }
+            for sender in senders {
+                sender.join().unwrap();
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, [1, 2]);
+        });
+    }
+
+    /// Of what comes while it is given up, a wait with a time limit loses nothing.
+    #[test]
+    fn a_wait_that_is_given_up_loses_nothing() {
+        model(|| {
+            let mailbox = Arc::new(Mailbox::new());
+            let sender = thread::spawn({
+                let mailbox = mailbox.clone();
+                move || assert!(mailbox.push(1).is_ok())
+            });
+            // SAFETY: this thread made the mailbox and is its owner.
+            let seen = unsafe {
+                if mailbox.begin_wait() {
+                    mailbox.end_wait();
+                }
+                mailbox.next().is_some()
+            };
+            sender.join().unwrap();
+            // SAFETY: as above.
+            assert_eq!(unsafe { mailbox.next() }.is_some(), !seen);
+            // SAFETY: as above.
+            assert!(unsafe { mailbox.rest() }, "somebody has it still");
+        });
+    }
+}

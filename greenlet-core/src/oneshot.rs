@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::hub::Deadline;
 use crate::lock::Lock;
 use crate::select::Operation;
-use crate::wait::{Attempt, WaitList, wait};
+use crate::wait::{Attempt, WaitList, Wakeups, wait};
 use crate::waitable::{Waitable, WhenReady, sealed::Watch};
 
 /// Gives one value to the [`Receiver`]. Dropping it tells the receiver that there will be none.
@@ -47,6 +47,17 @@ struct State<T> {
     closed: bool,
     getters: WaitList<Option<T>>,
     watchers: WaitList<()>,
+}
+
+impl<T> State<T> {
+    /// Those who wait beside the one that was given the value: for them there will be none.
+    #[inline]
+    fn others(&mut self) -> Wakeups {
+        if self.getters.is_empty() && self.watchers.is_empty() {
+            return Wakeups::default();
+        }
+        self.getters.notify_all().and(self.watchers.notify_all())
+    }
 }
 
 /// A pair for one value. Cheaper than a queue: one allocation, and two locks.
@@ -89,8 +100,10 @@ impl<T> Sender<T> {
         match state.getters.claim_first() {
             Some(getter) => {
                 let ((), wakeup) = getter.notify(|slot| *slot = Some(value));
+                let others = state.others();
                 drop(state);
                 wakeup.wake();
+                others.wake();
             }
             None => {
                 state.value = Some(value);
@@ -114,13 +127,10 @@ impl<T> Drop for Sender<T> {
         let shared = unsafe { ManuallyDrop::take(&mut self.shared) };
         let mut state = shared.state.lock();
         state.closed = true;
-        let getter = state.getters.notify_first(|_| ());
-        let wakeups = state.watchers.notify_all();
+        let wakeups = (state.getters.notify_all(), state.watchers.notify_all());
         drop(state);
-        if let Some(((), wakeup)) = getter {
-            wakeup.wake();
-        }
-        wakeups.wake();
+        wakeups.0.wake();
+        wakeups.1.wake();
     }
 }
 
@@ -236,6 +246,33 @@ mod tests {
             yield_now();
             drop(sender);
             assert_eq!(waiting.get().unwrap(), Err(Closed));
+        });
+    }
+
+    #[test]
+    fn whoever_else_waits_hears_that_the_value_is_gone() {
+        run(|| {
+            for send in [true, false] {
+                let (sender, receiver) = channel();
+                let receiver = std::rc::Rc::new(receiver);
+                let waiting = || {
+                    let receiver = receiver.clone();
+                    spawn(move || receiver.recv())
+                };
+                let (first, second) = (waiting(), waiting());
+                let selecting = spawn({
+                    let receiver = receiver.clone();
+                    move || crate::future::block_on(async { receiver.recv_op().await })
+                });
+                yield_now();
+                if send {
+                    sender.send(1).unwrap();
+                } else {
+                    drop(sender);
+                }
+                let all = [first, second, selecting].map(|waiting| waiting.get().unwrap());
+                assert_eq!(all, [if send { Ok(1) } else { Err(Closed) }, Err(Closed), Err(Closed)]);
+            }
         });
     }
 

@@ -2,13 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_deque::Worker;
-use greenlet_core::watcher::run_callback;
+use greenlet_core::watcher::{Timer, run_callback};
 use greenlet_core::{Builder, Event, Hub, current, embed};
 
 use super::part::{Counts, Home, Part};
@@ -42,7 +42,15 @@ pub(crate) struct Local {
     /// By index, from 1.
     runners: RefCell<Vec<Option<Rc<Runner>>>>,
     closed: Cell<bool>,
+    /// How many greenlets end what is left.
+    ending: Cell<usize>,
+    /// Calls a runner once more, if one did not come.
+    again: RefCell<Option<Timer>>,
+    me: Weak<Local>,
 }
+
+/// When another runner is called, if one was and did not come.
+const CALL_AGAIN: Duration = Duration::from_millis(1);
 
 impl Local {
     /// That of this thread, if it has one.
@@ -63,7 +71,7 @@ impl Local {
         let settings = system.settings().clone();
         let part = Part::new(index, Hub::current(), system.clone(), stealer);
         system.add(part.clone());
-        let local = Rc::new(Local {
+        let local = Rc::new_cyclic(|me| Local {
             part,
             settings,
             queue: RefCell::default(),
@@ -74,6 +82,9 @@ impl Local {
             idle: RefCell::default(),
             runners: RefCell::default(),
             closed: Cell::new(false),
+            ending: Cell::new(0),
+            again: RefCell::default(),
+            me: me.clone(),
         });
         LOCAL.set(Some(local.clone()));
         embed::add_service(local.clone());
@@ -157,18 +168,16 @@ impl Local {
     /// The next activation.
     #[inline]
     fn next(&self) -> Option<Activation> {
-        let Some(shared) = &self.shared else {
-            let next = self.queue.borrow_mut().pop_front();
-            return next.or_else(|| self.part.take_remote());
-        };
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
+        // Now and then first what comes from outside: those here may keep the queue filled for ever.
         if turn.is_multiple_of(61)
             && let Some(next) = self.part.take_remote()
         {
             return Some(next);
         }
         let own = || self.queue.borrow_mut().pop_front();
+        let Some(shared) = &self.shared else { return own().or_else(|| self.part.take_remote()) };
         let next =
             if turn.is_multiple_of(2) { own().or_else(|| shared.pop()) } else { shared.pop().or_else(own) };
         next.or_else(|| self.part.take_remote()).or_else(|| self.steal())
@@ -211,13 +220,31 @@ impl Local {
 
     #[cold]
     fn new_runner(&self) {
-        let Some(local) = Local::current() else { return };
         if self.closed.get() {
-            return;
+            return self.standby.set(false);
         }
-        let called = Called(local);
+        let called = Called { local: self.me(), came: Cell::new(false) };
         // Made in the loop, so that it is in no spawn tree but its own.
         run_callback(move || drop(Builder::new().name("actor runner").spawn(move || run(called))));
+    }
+
+    /// Who was called does not come: killed, or without a stack. Somebody else is called, but not before others had time to give up theirs.
+    #[cold]
+    fn call_again(&self) {
+        self.standby.set(false);
+        if !self.closed.get() && self.has_work() {
+            let local = self.me();
+            let again = Timer::once(CALL_AGAIN, move || {
+                if local.has_work() {
+                    local.call_runner();
+                }
+            });
+            self.again.replace(Some(again));
+        }
+    }
+
+    fn me(&self) -> Rc<Local> {
+        self.me.upgrade().expect("whoever calls this keeps it")
     }
 
     fn enlist(&self) -> Rc<Runner> {
@@ -271,11 +298,12 @@ impl Local {
         while runner.has_budget() && !runner.is_retired() {
             let Some(actor) = self.next() else { return activations };
             activations += 1;
-            runner.spend();
             if self.has_work() {
                 self.call_runner();
             }
             self.begin(actor, runner);
+            // Afterwards: an actor that is begun comes to at least one message.
+            runner.spend();
         }
         if self.has_work() {
             self.call_runner();
@@ -285,7 +313,9 @@ impl Local {
 
     #[inline]
     fn begin(&self, actor: Activation, runner: &Runner) {
-        if let Some(size) = actor.life().stack() {
+        if let Some(size) = actor.life().stack()
+            && !actor.life().has(flag::NO_STACK)
+        {
             return self.run_apart(actor, size);
         }
         self.activate(actor, runner);
@@ -297,24 +327,33 @@ impl Local {
         if self.shared.is_some() {
             part.running.store(true, Ordering::Relaxed);
         }
-        let after = if sys::is_measured() { measured(actor, runner) } else { actor.activate(runner) };
+        let mut after = if sys::is_measured() { measured(actor, runner) } else { actor.activate(runner) };
         if self.shared.is_some() {
             part.running.store(false, Ordering::Relaxed);
         }
-        if let After::Again(actor) = after {
-            self.push(actor);
+        while let After::Again(actor) = after {
+            if !self.closed.get() {
+                return self.push(actor);
+            }
+            // Nobody would come to it: its hub has ended around it.
+            actor.life().request_stop(Force::Kill, Exit::Killed);
+            after = actor.activate(runner);
         }
     }
 
     /// An actor with a stack of its own size has a greenlet of its own for each activation.
     #[cold]
     fn run_apart(&self, actor: Activation, size: greenlet_core::StackSize) {
-        let Some(local) = Local::current() else { return };
+        let apart = Apart(self.me(), Some(actor));
         run_callback(move || {
             let body = move || {
+                let mut apart = apart;
+                let local = apart.0.clone();
                 let enlisted = Enlisted::new(&local);
                 enlisted.runner.grant(local.settings.messages_per_turn);
-                local.activate(actor, &enlisted.runner);
+                if let Some(actor) = apart.1.take() {
+                    local.activate(actor, &enlisted.runner);
+                }
             };
             drop(Builder::new().name("actor").stack_size(size).spawn(body));
         });
@@ -324,6 +363,7 @@ impl Local {
     fn close(&self) {
         self.closed.set(true);
         self.standby.set(false);
+        self.again.take();
         LOCAL.with(|local| {
             let mut local = local.borrow_mut();
             if local.as_ref().is_some_and(|local| std::ptr::eq(&raw const **local, self)) {
@@ -345,6 +385,7 @@ impl Local {
     /// Ends the actors that wait for their turn on a hub that ends. Each may wait for others that end, so while one does, another greenlet goes on
     /// with the rest.
     fn end_the_rest(self: &Rc<Self>) {
+        self.ending.set(self.ending.get() + 1);
         let runner = Runner::new(u32::MAX, self.part.index, current());
         while let Some(actor) = self.take_any() {
             if actor.life().ready() {
@@ -358,6 +399,10 @@ impl Local {
             actor.life().request_stop(Force::Kill, Exit::Killed);
             runner.grant(1);
             drop(actor.activate(&runner));
+        }
+        self.ending.set(self.ending.get() - 1);
+        if self.ending.get() == 0 {
+            self.part.end();
         }
     }
 
@@ -400,11 +445,42 @@ impl Drop for Rest {
 }
 
 /// A runner was called; dropped if it never comes.
-struct Called(Rc<Local>);
+struct Called {
+    local: Rc<Local>,
+    came: Cell<bool>,
+}
 
 impl Drop for Called {
     fn drop(&mut self) {
-        self.0.standby.set(false);
+        if self.came.get() {
+            self.local.standby.set(false);
+        } else {
+            self.local.call_again();
+        }
+    }
+}
+
+/// An actor that is to have a greenlet of its own; dropped with it if that one never runs: killed, or without a stack.
+struct Apart(Rc<Local>, Option<Activation>);
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let Some(actor) = self.1.take() else { return };
+        if self.0.closed.get() {
+            actor.abandon();
+        } else {
+            actor.life().set(flag::NO_STACK);
+            actor.life().request_stop(Force::Kill, Exit::Killed);
+            self.0.push(actor);
+        }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        while let Some(actor) = self.take_any() {
+            actor.abandon();
+        }
     }
 }
 
@@ -435,8 +511,9 @@ fn measured(actor: Activation, runner: &Runner) -> After {
 
 /// The life of a runner.
 fn run(called: Called) {
-    let local = called.0.clone();
+    let local = called.local.clone();
     let enlisted = Enlisted::new(&local);
+    called.came.set(true);
     drop(called);
     embed::become_service();
     loop {
@@ -487,8 +564,8 @@ impl Drop for Idle<'_> {
     fn drop(&mut self) {
         let was_called = self.runner.was_called();
         self.end();
-        if was_called && self.local.has_work() {
-            self.local.call_runner();
+        if was_called {
+            self.local.call_again();
         }
     }
 }

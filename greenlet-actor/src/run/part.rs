@@ -1,7 +1,7 @@
 //! A hub's part in a system, as other threads see it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_deque::{Injector, Steal, Stealer};
@@ -29,6 +29,8 @@ pub(crate) struct Part {
     /// Somebody waits until there are none.
     awaited: AtomicBool,
     none_left: Event,
+    /// The hub has ended, and nobody will look into `remote` any more.
+    over: AtomicBool,
     counts: Counts,
 }
 
@@ -78,6 +80,7 @@ impl Part {
             actors: Mutex::default(),
             awaited: AtomicBool::new(false),
             none_left: Event::new(),
+            over: AtomicBool::new(false),
             counts: Counts::default(),
         })
     }
@@ -163,6 +166,25 @@ impl Part {
     pub(super) fn push_remote(&self, actor: Activation) {
         self.remote.push(actor);
         self.poke();
+        // Of us and who sees to the last ones, one sees the other.
+        fence(Ordering::SeqCst);
+        if self.over.load(Ordering::SeqCst) {
+            self.abandon_rest();
+        }
+    }
+
+    /// The hub has ended what was here. What still comes is ended by whoever brings it.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.abandon_rest();
+    }
+
+    #[cold]
+    fn abandon_rest(&self) {
+        while let Some(actor) = self.take_remote() {
+            actor.abandon();
+        }
     }
 
     pub(super) fn take_remote(&self) -> Option<Activation> {

@@ -16,7 +16,7 @@ use greenlet_core::{Failure, GreenletExit, GreenletRef, Interrupt, embed};
 
 use super::arrives;
 use crate::cell::AnyCell;
-use crate::life::Life;
+use crate::life::{Life, flag};
 
 pub(crate) struct Runner {
     /// Its place in the hub's list, from 1.
@@ -179,6 +179,9 @@ impl Runner {
 
     /// Ends what the actor is doing, if this runner has it.
     pub(super) fn interrupt(&self, life: &Life) {
+        if life.has(flag::ENDING) && !life.killed() {
+            return; // it came too late, from another thread: the actor is in `terminate` already
+        }
         // SAFETY: the actor is alive while it is here (invariant).
         if self.actor.get().is_some_and(|actor| unsafe { actor.as_ref() }.life().id() == life.id()) {
             let interrupt = self.greenlet.interrupt(GreenletExit);

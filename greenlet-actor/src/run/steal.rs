@@ -23,10 +23,11 @@ impl Local {
         self.others().find_map(|part| if backlog(&part) >= 2 { self.take_from(&part) } else { None })
     }
 
+    /// The other hubs, from the next one on. No lock is held between two of them: whoever looks may suspend.
     fn others(&self) -> impl Iterator<Item = Arc<Part>> {
-        let (own, parts) = (self.part().index as usize, self.part().system.parts());
-        let count = parts.len();
-        (1..count).filter_map(move |step| parts[(own + step) % count].clone())
+        let (own, system) = (self.part().index as usize, &self.part().system);
+        let count = system.parts().len();
+        (1..count).filter_map(move |step| system.part(((own + step) % count) as u32))
     }
 
     fn take_from(&self, part: &Part) -> Option<Activation> {
@@ -73,8 +74,10 @@ impl Local {
             pause *= 2;
         }
         let asleep = Asleep::new(self.part());
-        // Who had work for us just before did not see that we sleep.
-        if !self.others().any(|part| backlog(&part) >= 2) {
+        // Who had work for us just before did not see that we sleep. Nor may we see that work yet, if it is being offered in this moment: who
+        // offers does not pay for a fence. So we look twice, and what was on its way has arrived at the second time.
+        let work = || self.others().any(|part| backlog(&part) >= 2);
+        if !work() && !runner.await_call_for(LAST_LOOK) && !work() {
             runner.await_call();
         }
         drop(asleep);
@@ -105,8 +108,10 @@ struct Asleep<'a>(&'a Part);
 
 impl<'a> Asleep<'a> {
     fn new(part: &'a Part) -> Asleep<'a> {
-        part.asleep.store(true, Ordering::SeqCst);
-        part.system.falls_asleep();
+        // Several runners of a hub may sleep: it counts once.
+        if !part.asleep.swap(true, Ordering::SeqCst) {
+            part.system.falls_asleep();
+        }
         Asleep(part)
     }
 }

@@ -2,13 +2,17 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use greenlet_core::{AsyncResult, Hub, HubThread, StackSize};
+use greenlet_core::{AsyncResult, Hub, HubThread, StackSize, catch};
 
 use super::Local;
 use super::part::{Home, Part};
+use crate::exit::Exit;
+use crate::life::Force;
+use crate::signals;
 
 /// What a system is made of.
 #[derive(Clone, Debug)]
@@ -85,6 +89,15 @@ impl Shared {
     /// All that have not ended.
     pub(crate) fn all(&self) -> Vec<Arc<Part>> {
         self.parts().iter().flatten().cloned().collect()
+    }
+
+    /// Kills all actors, wherever they are, and takes no more.
+    fn kill_all(&self) {
+        for part in self.all() {
+            for actor in part.close() {
+                signals::end(&actor, Force::Kill, Exit::Killed);
+            }
+        }
     }
 
     /// The hub with the least to do.
@@ -181,7 +194,7 @@ impl System {
         &self,
         make: impl FnOnce() -> A + Send + 'static,
     ) -> Result<crate::ActorRef<A::Message>, crate::InitError> {
-        use crate::{Exit, InitError};
+        use crate::InitError;
         let ended = || InitError { exit: Exit::Shutdown };
         let part = self.shared.least_loaded().ok_or_else(ended)?;
         let made =
@@ -208,10 +221,37 @@ impl System {
         self.end();
     }
 
+    /// Ends all actors before any of the threads: those on one hub may wait for the end of others.
     fn end(&mut self) {
+        self.shared.kill_all();
         for thread in self.threads.drain(..) {
             thread.shutdown();
         }
+    }
+
+    /// As [`end`](System::end), on a thread whose hub is one of the system's, and goes on meanwhile: actors of the others may wait for its own.
+    fn end_from_inside(mut self) {
+        self.shared.kill_all();
+        let ended = Arc::new(AsyncResult::new());
+        let tell = Told(ended.clone());
+        let threads = std::mem::take(&mut self.threads);
+        let body = move || {
+            let _tell = tell;
+            threads.into_iter().for_each(HubThread::shutdown);
+        };
+        // Without a thread for that they end by themselves.
+        if std::thread::Builder::new().name(format!("{}-end", self.shared.name)).spawn(body).is_ok() {
+            while catch(|| ended.get()).is_err() {}
+        }
+    }
+}
+
+/// Set when dropped.
+struct Told(Arc<AsyncResult<()>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.set(());
     }
 }
 
@@ -323,10 +363,10 @@ impl SystemBuilder {
         greenlet_core::run(|| {
             Local::join(shared.clone(), 0);
             let threads = self.threads(&shared, 1..hubs)?;
-            let mut system = System { shared, threads };
-            let result = f();
-            system.end();
-            Ok(result)
+            let system = System { shared, threads };
+            let result = catch_unwind(AssertUnwindSafe(f));
+            system.end_from_inside();
+            Ok(result.unwrap_or_else(|payload| resume_unwind(payload)))
         })
     }
 }

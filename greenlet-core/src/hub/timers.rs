@@ -103,12 +103,15 @@ impl<T> TimerHeap<T> {
 
     /// Gives those their deadlines, counted from `now`.
     pub(crate) fn settle(&mut self, now: Nanos) {
-        for (key, after) in std::mem::take(&mut self.fresh) {
+        // Keeps its room for the next ones.
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for (key, after) in fresh.drain(..) {
             if self.contains(key) {
                 let deadline = now.checked_add(after).unwrap_or(Nanos(u64::MAX));
                 self.enter(deadline, key.slot);
             }
         }
+        self.fresh = fresh;
         self.fresh_alive = 0;
     }
 
@@ -254,6 +257,8 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u64),
+        InsertLater(u64),
+        Settle,
         Remove(usize),
         Advance(u64),
     }
@@ -261,6 +266,8 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             (0..100u64).prop_map(Step::Insert),
+            (0..100u64).prop_map(Step::InsertLater),
+            Just(Step::Settle),
             (0..200usize).prop_map(Step::Remove),
             (0..20u64).prop_map(Step::Advance),
         ]
@@ -271,32 +278,56 @@ mod tests {
         #[test]
         fn behaves_as_a_sorted_list(steps in prop::collection::vec(step(), 0..300)) {
             let mut timers = TimerHeap::new();
-            let mut model: Vec<(u64, usize)> = Vec::new();
+            // Deadline, the number of its insertion into the heap, id.
+            let mut model: Vec<(u64, usize, usize)> = Vec::new();
+            // Those without a deadline.
+            let mut later: Vec<(u64, usize)> = Vec::new();
             let mut keys = Vec::new();
-            let mut now = 0;
+            let (mut now, mut entered) = (0, 0);
             for step in steps {
                 match step {
                     Step::Insert(after) => {
                         let id = keys.len();
                         keys.push(timers.insert(Nanos(now + after), id));
-                        model.push((now + after, id));
+                        entered += 1;
+                        model.push((now + after, entered, id));
+                    }
+                    Step::InsertLater(after) => {
+                        let id = keys.len();
+                        keys.push(timers.insert_later(Duration::from_nanos(after), id));
+                        later.push((after, id));
+                        prop_assert!(timers.is_unsettled());
+                    }
+                    Step::Settle => {
+                        timers.settle(Nanos(now));
+                        for (after, id) in later.drain(..) {
+                            entered += 1;
+                            model.push((now + after, entered, id));
+                        }
+                        prop_assert!(!timers.is_unsettled());
                     }
                     Step::Remove(n) if !keys.is_empty() => {
                         let id = n % keys.len();
-                        let expected = model.iter().position(|&(_, other)| other == id);
-                        prop_assert_eq!(timers.remove(keys[id]), expected.map(|at| model.remove(at).1));
+                        let settled = model.iter().position(|&(.., other)| other == id);
+                        let fresh = later.iter().position(|&(_, other)| other == id);
+                        let expected = settled.map(|at| model.remove(at).2).or(fresh.map(|at| later.remove(at).1));
+                        prop_assert_eq!(timers.contains(keys[id]), expected.is_some());
+                        prop_assert_eq!(timers.remove(keys[id]), expected);
+                        prop_assert!(!timers.contains(keys[id]));
                     }
                     Step::Remove(_) => {}
                     Step::Advance(by) => {
                         now += by;
                         model.sort_unstable();
-                        let due = model.iter().take_while(|&&(at, _)| at <= now).count();
-                        let expected: Vec<_> = model.drain(..due).map(|(_, id)| id).collect();
+                        let due = model.iter().take_while(|&&(at, ..)| at <= now).count();
+                        let expected: Vec<_> = model.drain(..due).map(|(.., id)| id).collect();
                         let fired: Vec<_> = std::iter::from_fn(|| timers.pop_due(Nanos(now))).collect();
                         prop_assert_eq!(fired, expected);
                     }
                 }
-                prop_assert_eq!(timers.next_deadline().map(|at| at.0), model.iter().map(|&(at, _)| at).min());
+                prop_assert_eq!(timers.next_deadline().map(|at| at.0), model.iter().map(|&(at, ..)| at).min());
+                prop_assert_eq!(timers.len(), model.len() + later.len());
+                prop_assert_eq!(timers.values().count(), model.len() + later.len());
             }
         }
     }
