@@ -27,7 +27,7 @@ use crate::sys::Observed;
 
 /// Bits of [`Life::flags`].
 pub(crate) mod flag {
-    /// `stop` is there.
+    /// It is to end: as `stop` says, or normally and in good order if there is none.
     pub(crate) const STOPPING: u32 = 1 << 0;
     /// It has ended: `exit` is there, or it was `normal`.
     pub(crate) const ENDED: u32 = 1 << 1;
@@ -310,7 +310,11 @@ impl Life {
     /// How it is to stop, if it is.
     #[inline]
     pub(crate) fn stop(&self) -> Option<Stop> {
-        if self.has(flag::STOPPING) { self.rare().state().stop.clone() } else { None }
+        if !self.has(flag::STOPPING) {
+            return None;
+        }
+        let noted = self.try_rare().and_then(|rare| rare.state().stop.clone());
+        Some(noted.unwrap_or(Stop { force: Force::Graceful, exit: Exit::Normal }))
     }
 
     pub(crate) fn killed(&self) -> bool {
@@ -322,7 +326,14 @@ impl Life {
         if self.ready() {
             return false;
         }
+        // The mildest wish needs no more than the flag.
+        if force == Force::Graceful && exit.is_normal() && self.try_rare().is_none() {
+            return self.flags.fetch_or(flag::STOPPING, Ordering::SeqCst) & (flag::STOPPING | flag::ENDING) == 0;
+        }
         let mut state = self.rare().state();
+        if force == Force::Graceful && state.stop.is_none() && self.has(flag::STOPPING) {
+            return false; // it has that wish already
+        }
         let stronger = state.stop.as_ref().is_none_or(|stop| stop.force < force);
         if state.exit.is_some() || !stronger || (force < Force::Kill && self.has(flag::ENDING)) {
             return false;
