@@ -328,7 +328,8 @@ impl Life {
         }
         // The mildest wish needs no more than the flag.
         if force == Force::Graceful && exit.is_normal() && self.try_rare().is_none() {
-            return self.flags.fetch_or(flag::STOPPING, Ordering::SeqCst) & (flag::STOPPING | flag::ENDING) == 0;
+            return self.flags.fetch_or(flag::STOPPING, Ordering::SeqCst) & (flag::STOPPING | flag::ENDING)
+                == 0;
         }
         let mut state = self.rare().state();
         if force == Force::Graceful && state.stop.is_none() && self.has(flag::STOPPING) {

@@ -1,4 +1,4 @@
-//! `docs/gevent.md` keeps its word: every test that it names exists, and no cell is empty.
+//! `docs/gevent.md` and `docs/erlang.md` keep their word: every test that they name exists, and no cell is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,8 +8,8 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-fn page() -> String {
-    fs::read_to_string(repository().join("docs/gevent.md")).unwrap()
+fn page(name: &str) -> String {
+    fs::read_to_string(repository().join("docs").join(name)).unwrap()
 }
 
 /// The functions that are tests in this text: marked so, or named in a list of tests that run as processes of their own.
@@ -38,18 +38,24 @@ fn tests_in(source: &str) -> BTreeSet<String> {
     tests
 }
 
+/// Where the tests are that the page on gevent names, and what it calls these places.
+const GEVENT: &[(&str, &str)] = &[
+    ("greenlet-core/tests", ""),
+    ("greenlet-core/src", "src/"),
+    ("greenlet-net/tests", "net/"),
+    ("greenlet-net/src", "net/src/"),
+    ("examples/tests", "examples/"),
+];
+
+/// The same for the page on Erlang.
+const ERLANG: &[(&str, &str)] =
+    &[("greenlet-actor/tests", ""), ("greenlet-actor/src", "src/"), ("examples/tests", "examples/")];
+
 /// The tests of each file, by what the page calls the file.
-fn tests_by_file() -> BTreeMap<String, BTreeSet<String>> {
+fn tests_by_file(places: &[(&str, &str)]) -> BTreeMap<String, BTreeSet<String>> {
     let mut tests = BTreeMap::new();
-    let mut open = vec![
-        (repository().join("greenlet-core/tests"), String::new()),
-        (repository().join("greenlet-core/src"), "src/".to_owned()),
-        (repository().join("greenlet-net/tests"), "net/".to_owned()),
-        (repository().join("greenlet-net/src"), "net/src/".to_owned()),
-        (repository().join("examples/tests"), "examples/".to_owned()),
-        (repository().join("greenlet-net/tests"), "net/".to_owned()),
-        (repository().join("greenlet-net/src"), "net/src/".to_owned()),
-    ];
+    let place = |&(folder, prefix): &(&str, &str)| (repository().join(folder), prefix.to_owned());
+    let mut open: Vec<_> = places.iter().map(place).collect();
     while let Some((folder, prefix)) = open.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -84,7 +90,15 @@ fn rows(page: &str) -> impl Iterator<Item = (usize, Vec<String>)> {
 
 #[test]
 fn every_test_that_the_page_names_exists() {
-    let (page, tests) = (page(), tests_by_file());
+    let named = count_tests_named("gevent.md", GEVENT);
+    assert!(named > 500, "only {named} tests were found in the page: has its form changed?");
+    let named = count_tests_named("erlang.md", ERLANG);
+    assert!(named > 40, "only {named} tests were found in the page: has its form changed?");
+}
+
+/// How many tests the page names, all of which exist.
+fn count_tests_named(name: &str, places: &[(&str, &str)]) -> usize {
+    let (page, tests) = (page(name), tests_by_file(places));
     let mut named = 0;
     for (at, cells) in rows(&page) {
         for (file, test) in cited(cells.last().unwrap()) {
@@ -98,12 +112,20 @@ fn every_test_that_the_page_names_exists() {
             named += 1;
         }
     }
-    assert!(named > 500, "only {named} tests were found in the page: has its form changed?");
+    named
 }
 
 #[test]
 fn every_row_is_complete_and_there_once() {
-    let page = page();
+    let rows = count_complete_rows("gevent.md", "gevent");
+    assert!(rows > 400, "only {rows} rows were found");
+    let rows = count_complete_rows("erlang.md", "OTP");
+    assert!(rows > 30, "only {rows} rows were found");
+}
+
+/// How many rows the page has, all of which are complete; those that begin with `heading` do not count.
+fn count_complete_rows(name: &str, heading: &str) -> usize {
+    let page = page(name);
     let mut seen = BTreeMap::new();
     let mut section = "";
     let mut lines = page.lines();
@@ -111,7 +133,7 @@ fn every_row_is_complete_and_there_once() {
         for line in lines.by_ref().take_while(|line| !line.starts_with('|')) {
             section = line.strip_prefix("## ").unwrap_or(section);
         }
-        if cells[0] == "gevent" || cells[0].starts_with("---") {
+        if cells[0] == heading || cells[0].starts_with("---") {
             continue;
         }
         assert_eq!(cells.len(), 3, "line {at}: {cells:?}");
@@ -121,5 +143,5 @@ fn every_row_is_complete_and_there_once() {
         let before = seen.insert((section.to_owned(), cells[0].clone()), at);
         assert!(before.is_none(), "line {at} says again what line {before:?} says");
     }
-    assert!(seen.len() > 400, "only {} rows were found", seen.len());
+    seen.len()
 }
