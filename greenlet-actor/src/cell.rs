@@ -7,7 +7,7 @@
 //! - The state is dropped by the owner when the actor ends. If that never happens (its thread ended without a chance to end it), it is
 //!   dropped with the cell if it is `Send`, and leaked if not.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -60,6 +60,8 @@ pub(crate) trait AnyCell: Send + Sync {
     fn size(&self) -> usize;
     /// Ends whoever waits for room in the mailbox.
     fn close_room(&self);
+    /// Puts the actor's reference into `slot`, if that is an `Option<ActorRef<M>>` for its type of messages.
+    fn give_typed(self: Arc<Self>, slot: &mut dyn Any);
 }
 
 /// What becomes of an actor that ran.
@@ -170,6 +172,12 @@ impl<A: Actor> AnyCell for Cell<A> {
     fn close_room(&self) {
         if let Some(bounded) = &self.bounded {
             bounded.close();
+        }
+    }
+
+    fn give_typed(self: Arc<Self>, slot: &mut dyn Any) {
+        if let Some(slot) = slot.downcast_mut::<Option<ActorRef<A::Message>>>() {
+            *slot = Some(ActorRef::new(self));
         }
     }
 
