@@ -54,7 +54,8 @@ pub trait Actor: Sized + 'static {
     type Message: Send + 'static;
 
     /// Called once, before the first message: OTP's `init`. An error ends the actor without
-    /// [`terminate`](Actor::terminate), and is what [`start`](Actor::start) returns.
+    /// [`terminate`](Actor::terminate), and is what [`start`](Actor::start) returns. [`Exit::Ignore`] is OTP's `ignore`: there is nothing to do
+    /// for it, which is no failure.
     ///
     /// # Errors
     /// The reason for which the actor does not start.
@@ -225,7 +226,13 @@ impl ActorBuilder {
     /// The supervisor that starts it: it is linked with that one, and obeys it.
     pub(crate) fn parent(mut self, parent: &AnyActor) -> ActorBuilder {
         self.parent = Some(parent.clone());
-        self.link(parent)
+        self
+    }
+
+    /// Where it is spawned, instead of here.
+    pub(crate) fn home(mut self, home: Home) -> ActorBuilder {
+        self.home = Some(home);
+        self
     }
 
     /// Spawns it in this system, on the hub with the least to do, instead of the caller's. A system that has ended kills it at once.
@@ -266,7 +273,7 @@ impl ActorBuilder {
         self.make(actor, flag::PINNED).start()
     }
 
-    /// Makes the actor, linked but not begun. Without `PINNED` among the flags, `A` is `Send`.
+    /// Makes the actor, linked but not begun. Without `PINNED` among the flags, or with another home than this hub, `A` is `Send`.
     #[track_caller]
     pub(crate) fn make<A: Actor>(self, actor: A, flags: u32) -> New<A::Message> {
         let site = self.site.unwrap_or(Location::caller());
@@ -282,6 +289,8 @@ impl ActorBuilder {
         }
         let actor = ActorRef::new(cell);
         if let Some(parent) = self.parent {
+            let me = AnyActor::new(any.clone());
+            signals::link(&me, &parent);
             any.life().set_parent(parent);
         }
         for other in &self.links {
@@ -306,16 +315,27 @@ impl<M: Send + 'static> New<M> {
 
     /// Lets it run, and waits until `init` is done.
     pub(crate) fn start(self) -> Result<ActorRef<M>, InitError> {
-        let started: Arc<Started> = Arc::new(AsyncResult::new());
-        let _ = self.actor.life().rare().started.set(started.clone());
-        let actor = self.begin();
-        match started.get() {
-            Ok(Ok(())) => Ok(actor),
-            Ok(Err(exit)) => {
-                actor.join();
-                Err(InitError { exit })
-            }
-            Err(_) => Err(InitError { exit: actor.join() }),
+        start(&self.actor.any_cell()).map_err(|exit| InitError { exit })?;
+        Ok(self.actor)
+    }
+
+    /// It, without the type of its messages, still to be started.
+    pub(crate) fn into_any(self) -> AnyActor {
+        AnyActor::new(self.activation)
+    }
+}
+
+/// Lets an actor run that was made, and waits until its `init` is done. `Err`: it has ended, with this reason.
+pub(crate) fn start(actor: &AnyActor) -> Result<(), Exit> {
+    let started: Arc<Started> = Arc::new(AsyncResult::new());
+    let _ = actor.life().rare().started.set(started.clone());
+    run::schedule(actor.shared());
+    match started.get() {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(exit)) => {
+            actor.join();
+            Err(exit)
         }
+        Err(_) => Err(actor.join()),
     }
 }

@@ -75,6 +75,13 @@ impl AnyActor {
         Runner::current_actor().map(AnyActor::new)
     }
 
+    /// The actor as one that takes messages of type `M`, if it does.
+    pub fn downcast<M: Send + 'static>(&self) -> Option<ActorRef<M>> {
+        let mut typed: Option<ActorRef<M>> = None;
+        self.cell.clone().give_typed(&mut typed);
+        typed
+    }
+
     pub(crate) fn life(&self) -> &Life {
         self.cell.life()
     }
@@ -248,6 +255,12 @@ macro_rules! lifecycle {
             self.cell.life().name()
         }
 
+        /// Its place in the tree of supervisors: the names from the top down to its own, each behind a `/`; the number stands for a
+        /// name that was not given.
+        pub fn path(&self) -> String {
+            self.cell.life().path()
+        }
+
         /// Where it was spawned.
         pub fn spawn_site(&self) -> &'static std::panic::Location<'static> {
             self.cell.life().site()
@@ -318,7 +331,7 @@ macro_rules! lifecycle {
         /// [`Exit::Killed`] is [`kill`](Self::kill) without the wait. Does not wait.
         pub fn send_exit(&self, exit: Exit) {
             match exit {
-                Exit::Normal => {}
+                Exit::Normal | Exit::Ignore => {}
                 Exit::Killed => signals::end(self.any_cell().cell(), Force::Kill, Exit::Killed),
                 exit => signals::exit_signal(self.any_cell().cell(), self.id(), exit),
             }

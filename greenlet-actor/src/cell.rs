@@ -7,7 +7,7 @@
 //! - The state is dropped by the owner when the actor ends. If that never happens (its thread ended without a chance to end it), it is
 //!   dropped with the cell if it is `Send`, and leaked if not.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ pub(crate) trait AnyCell: Send + Sync {
     fn close_room(&self);
     /// Kills the actor in place, where no runner is left that could do it: on a hub that has ended. The caller is the mailbox's owner.
     fn abandon(self: Arc<Self>);
+    /// Puts the actor's reference into `slot`, if that is an `Option<ActorRef<M>>` for its type of messages.
+    fn give_typed(self: Arc<Self>, slot: &mut dyn Any);
 }
 
 /// What becomes of an actor that ran.
@@ -210,6 +212,12 @@ impl<A: Actor> AnyCell for Cell<A> {
             drop_unhandled(left);
         }
         last_rites(&self, &Exit::Killed);
+    }
+
+    fn give_typed(self: Arc<Self>, slot: &mut dyn Any) {
+        if let Some(slot) = slot.downcast_mut::<Option<ActorRef<A::Message>>>() {
+            *slot = Some(ActorRef::new(self));
+        }
     }
 
     fn activate(self: Arc<Self>, runner: &Runner) -> After {

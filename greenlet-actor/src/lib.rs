@@ -60,6 +60,7 @@
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
 //! | [`System`] | several hubs |
 //! | [`sys`], [`testkit`] | looking at them from outside, and testing them |
+//! | [`DynamicSupervisor`], [`PartitionSupervisor`], [`Backoff`] | children that come and go, by the hundred thousand; restarts that wait |
 
 #![deny(unsafe_code)]
 
@@ -87,10 +88,12 @@ pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
 pub use ask::{AskError, DEFAULT_TIMEOUT, Reply, Request, late_replies};
 pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
-pub use exit::{Exit, InitError};
+pub use exit::{Exit, InitError, ShutdownTerm};
 pub use monitor::{Down, MonitorId};
 pub use run::system::{System, SystemBuilder};
 pub use supervisor::{
-    ChildInfo, ChildKind, ChildSpec, ChildState, Restart, Shutdown, StartError, Supervisor, SupervisorRef,
-    supervisor, worker,
+    AutoShutdown, Backoff, ChildCounts, ChildInfo, ChildKind, ChildSpec, ChildState, DeleteChildError,
+    DynamicRef, DynamicSpec, DynamicSupervisor, PartitionRef, PartitionSupervisor, Restart,
+    RestartChildError, Shutdown, StartChildError, StartError, Supervise, Supervisor, SupervisorRef, Template,
+    TerminateChildError, supervisor, worker, worker_local,
 };

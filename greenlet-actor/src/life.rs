@@ -290,6 +290,20 @@ impl Life {
         self.try_rare()?.parent.get()
     }
 
+    /// The names of its supervisors and its own, from the top down.
+    pub(crate) fn path(&self) -> String {
+        let mut path = match self.parent() {
+            Some(parent) => parent.life().path(),
+            None => String::new(),
+        };
+        path.push('/');
+        match self.name() {
+            Some(name) => path.push_str(name),
+            None => path.push_str(&self.id.to_string()),
+        }
+        path
+    }
+
     /// Whether that is the supervisor that started it, or itself, as which `send_exit` speaks.
     pub(crate) fn obeys(&self, from: ActorId) -> bool {
         from == self.id || self.parent().is_some_and(|parent| parent.id() == from)

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use greenlet_actor::{Actor, ActorBuilder, ActorRef, AnyActor, Exit, Supervisor, worker};
+use greenlet_actor::{Actor, ActorBuilder, ActorRef, AnyActor, Exit, Supervisor, worker_local};
 use greenlet_core::{Event, Hub, Queue, sleep, spawn, yield_now};
 use probe::{Ask, Elsewhere, Job, Log, Probe, no_disk, on_hub, word};
 
@@ -415,7 +415,7 @@ fn the_exit_of_the_supervisor_ends_a_trapping_child_and_does_not_come_to_handle_
             let log = log.clone();
             move || Probe::new().traps_in(&log).ends_in(&log)
         };
-        let tree = Supervisor::one_for_one().child(worker("child", make)).start().unwrap();
+        let tree = Supervisor::one_for_one().child(worker_local("child", make)).start().unwrap();
         let child = tree.child::<Job>("child").unwrap();
         let other = plain();
         other.link(&child);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use greenlet_actor::{
     Actor, ActorBuilder, ActorId, ActorRef, AnyActor, ChildSpec, ChildState, Context, Exit, Reply, Restart,
-    Shutdown, Supervisor, SupervisorRef, supervisor, worker,
+    Shutdown, Supervisor, SupervisorRef, supervisor, worker_local,
 };
 use greenlet_core::{Event, Hub, joinall, run, sleep, spawn, yield_now};
 
@@ -240,7 +240,7 @@ fn leaf(id: String, world: &Rc<World>, owner: &Rc<()>) -> ChildSpec {
         }
         Worker::new(&world, Some(slot.clone()), traps, may_hang)
     };
-    worker(id, make).restart(restart).shutdown(shutdown)
+    worker_local(id, make).restart(restart).shutdown(shutdown)
 }
 
 fn branch(world: &Rc<World>, depth: usize) -> Supervisor {

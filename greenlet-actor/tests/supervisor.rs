@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use greenlet_actor::{
     Actor, ActorRef, AskError, ChildKind, ChildSpec, ChildState, Exit, Restart, Shutdown, StartError,
-    Supervisor, SupervisorRef, supervisor, worker,
+    Supervisor, SupervisorRef, supervisor, worker, worker_local,
 };
 use greenlet_core::{Event, Queue, sleep, spawn, yield_now};
 use probe::{Ask, Elsewhere, Job, LONG, Log, Probe, no_disk, on_hub, word};
@@ -29,7 +29,7 @@ fn counter() -> impl Fn() -> u32 {
 /// A child that notes its starts and its ends.
 fn noting(id: &'static str, log: &Log) -> ChildSpec {
     let log = log.clone();
-    worker(id, move || {
+    worker_local(id, move || {
         let (started, ended) = (log.clone(), log.clone());
         Probe::new()
             .init(move |_| {
@@ -43,7 +43,7 @@ fn noting(id: &'static str, log: &Log) -> ChildSpec {
 
 /// A child that never fails to start.
 fn plain(id: &'static str) -> ChildSpec {
-    worker(id, Probe::new)
+    worker_local(id, Probe::new)
 }
 
 fn child(tree: &SupervisorRef, id: &str) -> ActorRef<Job> {
@@ -118,7 +118,7 @@ fn a_start_that_fails_stops_those_that_started_in_reverse() {
         let error = Supervisor::one_for_one()
             .child(noting("a", &log))
             .child(noting("b", &log))
-            .child(worker("bad", || Probe::new().init(|_| Err(no_disk()))))
+            .child(worker_local("bad", || Probe::new().init(|_| Err(no_disk()))))
             .child(noting("never", &log))
             .start()
             .unwrap_err();
@@ -132,7 +132,8 @@ fn a_start_that_fails_stops_those_that_started_in_reverse() {
 fn a_start_that_fails_deep_in_the_tree_fails_the_whole_start() {
     on_hub(|| {
         let log = Log::new();
-        let bad = || Supervisor::one_for_one().child(worker("bad", || Probe::new().init(|_| panic!("oh"))));
+        let bad =
+            || Supervisor::one_for_one().child(worker_local("bad", || Probe::new().init(|_| panic!("oh"))));
         let error = Supervisor::one_for_one()
             .child(noting("a", &log))
             .child(supervisor("sub", bad))
@@ -140,7 +141,7 @@ fn a_start_that_fails_deep_in_the_tree_fails_the_whole_start() {
             .unwrap_err();
         let StartError::Child { id, exit } = error else { panic!("{error}") };
         assert_eq!(id, "sub");
-        let inner = exit.failure().unwrap().downcast_ref::<StartError>().unwrap();
+        let inner = exit.shutdown_term::<StartError>().unwrap();
         assert!(matches!(inner, StartError::Child { id, .. } if id == "bad"), "{inner}");
         assert_eq!(log.taken(), ["start a", "end a shutdown"]);
     });
@@ -182,7 +183,7 @@ fn a_child_that_fails_while_it_is_stopped_is_not_restarted() {
             starts.note(start());
             Probe::new().terminate(|_, _| panic!("in terminate"))
         };
-        let tree = Supervisor::one_for_one().child(worker("bad", make)).start().unwrap();
+        let tree = Supervisor::one_for_one().child(worker_local("bad", make)).start().unwrap();
         let bad = child(&tree, "bad");
         assert!(matches!(tree.shutdown(), Exit::Shutdown));
         assert_eq!(word(&bad.exit().unwrap()), "panic in terminate");
@@ -196,14 +197,14 @@ fn a_child_may_still_ask_those_that_started_before_it_while_it_terminates() {
         let (log, first) = (Log::new(), Arc::new(Queue::unbounded()));
         let a = {
             let first = first.clone();
-            worker("a", move || {
+            worker_local("a", move || {
                 let first = first.clone();
                 Probe::new().init(move |ctx| Ok(first.put(ctx.me().clone())?))
             })
         };
         let b = {
             let log = log.clone();
-            worker("b", move || {
+            worker_local("b", move || {
                 let (a, log): (ActorRef<Job>, _) = (first.get().unwrap(), log.clone());
                 Probe::new().terminate(move |_, _| {
                     a.settle();
@@ -220,7 +221,7 @@ fn a_child_may_still_ask_those_that_started_before_it_while_it_terminates() {
 
 /// A child that does not end by being told to.
 fn stubborn(id: &'static str) -> ChildSpec {
-    worker(id, || Probe::new().trapping(|_, _, _| Ok(())))
+    worker_local(id, || Probe::new().trapping(|_, _, _| Ok(())))
 }
 
 #[test]
@@ -453,7 +454,7 @@ fn a_failure_escalates_through_two_levels() {
             let workers = workers.clone();
             move || {
                 let workers = workers.clone();
-                let crashes = worker("crashes", move || {
+                let crashes = worker_local("crashes", move || {
                     let workers = workers.clone();
                     Probe::new().init(move |ctx| Ok(workers.put(ctx.me().clone())?))
                 });
@@ -492,7 +493,7 @@ fn a_failure_escalates_through_two_levels() {
 fn a_transient_supervisor_that_gave_up_is_not_restarted() {
     on_hub(|| {
         let sub = supervisor("sub", || {
-            let bad = worker("bad", || {
+            let bad = worker_local("bad", || {
                 Probe::new().init(|ctx| {
                     ctx.me().run(|_| panic!("at once"));
                     Ok(())
@@ -525,7 +526,8 @@ fn every_restart_that_fails_counts() {
             starts.note(attempt);
             Probe::new().init(move |_| if attempt > 1 { Err(no_disk()) } else { Ok(()) })
         };
-        let tree = Supervisor::one_for_one().intensity(3, LONG).child(worker("down", make)).start().unwrap();
+        let tree =
+            Supervisor::one_for_one().intensity(3, LONG).child(worker_local("down", make)).start().unwrap();
         crash(&tree, "down");
         assert!(matches!(tree.join(), Exit::Shutdown));
         // The first start, and three restarts; the fourth was not tried.
@@ -551,7 +553,8 @@ fn a_child_whose_restart_failed_is_shown_as_restarting() {
                 })
             }
         };
-        let tree = Supervisor::one_for_one().intensity(5, LONG).child(worker("flaky", make)).start().unwrap();
+        let tree =
+            Supervisor::one_for_one().intensity(5, LONG).child(worker_local("flaky", make)).start().unwrap();
         child(&tree, "flaky").kill();
         assert_eq!(log.next(), "restarting");
         // Stands in line before the next attempt.
@@ -587,7 +590,8 @@ fn a_child_that_cannot_be_made_again_is_tried_again() {
             2 | 3 => panic!("cannot be made"),
             _ => Probe::new(),
         };
-        let tree = Supervisor::one_for_one().intensity(3, LONG).child(worker("flaky", make)).start().unwrap();
+        let tree =
+            Supervisor::one_for_one().intensity(3, LONG).child(worker_local("flaky", make)).start().unwrap();
         crash(&tree, "flaky");
         child_runs_in_the_end(&tree, "flaky").settle();
     });
@@ -612,7 +616,7 @@ fn a_sibling_that_fails_while_another_is_restarting_is_restarted_too() {
         };
         let tree = Supervisor::one_for_one()
             .intensity(2, LONG)
-            .child(worker("slow", slow))
+            .child(worker_local("slow", slow))
             .child(plain("other"))
             .start()
             .unwrap();
@@ -634,7 +638,7 @@ fn the_children_of_a_killed_supervisor_do_not_outlive_it() {
         let all = Arc::new(Queue::<ActorRef<Job>>::unbounded());
         let remembered = |id: &'static str| {
             let all = all.clone();
-            worker(id, move || {
+            worker_local(id, move || {
                 let all = all.clone();
                 Probe::new().trapping(|_, _, _| Ok(())).init(move |ctx| Ok(all.put(ctx.me().clone())?))
             })
@@ -665,7 +669,7 @@ fn a_supervisor_killed_while_it_makes_a_child_takes_the_others_along() {
                 let (attempt, made) = (start(), Arc::new(Queue::unbounded()));
                 let first = {
                     let made = made.clone();
-                    worker("first", move || {
+                    worker_local("first", move || {
                         let made = made.clone();
                         Probe::new()
                             .trapping(|_, _, _| Ok(()))
@@ -674,7 +678,7 @@ fn a_supervisor_killed_while_it_makes_a_child_takes_the_others_along() {
                     })
                 };
                 let making = making.clone();
-                let second = worker("second", move || {
+                let second = worker_local("second", move || {
                     if attempt == 2 {
                         making.put(made.get().unwrap()).unwrap();
                         sleep(Duration::MAX);
@@ -797,7 +801,7 @@ fn a_supervisor_survives_a_restart_that_succeeds_at_the_second_try() {
             Probe::new().init(move |_| if attempt == 2 { Err(no_disk()) } else { Ok(()) })
         };
         let tree =
-            Supervisor::one_for_one().intensity(10, LONG).child(worker("flaky", make)).start().unwrap();
+            Supervisor::one_for_one().intensity(10, LONG).child(worker_local("flaky", make)).start().unwrap();
         let first = tree.child::<Job>("flaky").unwrap();
         first.run(|_| panic!("crash"));
         first.join();
@@ -820,7 +824,7 @@ fn a_supervisor_that_retries_for_ever_can_still_be_shut_down() {
         // Restarts are forgotten before the next one comes.
         let tree = Supervisor::one_for_one()
             .intensity(1, Duration::ZERO)
-            .child(worker("down", make))
+            .child(worker_local("down", make))
             .start()
             .unwrap();
         let first = tree.child::<Job>("down").unwrap();
@@ -836,7 +840,8 @@ fn a_supervisor_that_retries_for_ever_can_still_be_shut_down() {
 #[test]
 fn a_supervisor_killed_while_it_stops_a_child_takes_it_along() {
     on_hub(|| {
-        let stuck = worker("stuck", || Probe::new().trapping(|_, _, _| Ok(()))).shutdown(Shutdown::Infinity);
+        let stuck =
+            worker_local("stuck", || Probe::new().trapping(|_, _, _| Ok(()))).shutdown(Shutdown::Infinity);
         let tree = Supervisor::one_for_one().child(stuck).start().unwrap();
         let stuck = tree.child::<Job>("stuck").unwrap();
         stuck.run(|_| {
@@ -864,7 +869,7 @@ fn a_supervisor_killed_twice_leaves_no_child() {
         }
     }
     on_hub(|| {
-        let child = |id| worker(id, || Probe::new().trapping(|_, _, _| Ok(())));
+        let child = |id| worker_local(id, || Probe::new().trapping(|_, _, _| Ok(())));
         let tree = Supervisor::one_for_one().child(child("first")).child(child("last")).start().unwrap();
         let (first, last) = (tree.child::<Job>("first").unwrap(), tree.child::<Job>("last").unwrap());
         let go = Arc::new(Event::new());
@@ -911,7 +916,7 @@ fn a_supervisor_killed_while_a_child_restarts_takes_it_along() {
                 })
             }
         };
-        let tree = Supervisor::one_for_one().child(worker("child", make)).start().unwrap();
+        let tree = Supervisor::one_for_one().child(worker_local("child", make)).start().unwrap();
         tree.child::<Job>("child").unwrap().run(|_| panic!("crash"));
         let second = restarting.get_timeout(LONG).unwrap();
         tree.actor().kill();
@@ -933,8 +938,8 @@ fn a_child_that_cannot_be_made_stops_those_before_it_in_order() {
             }
         };
         let started = Supervisor::one_for_one()
-            .child(worker("fine", make))
-            .child(worker::<Probe>("not", || panic!("cannot be made")))
+            .child(worker_local("fine", make))
+            .child(worker_local::<Probe>("not", || panic!("cannot be made")))
             .start();
         assert!(started.is_err());
         assert_eq!(log.taken(), ["terminate shutdown"]);

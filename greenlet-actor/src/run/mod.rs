@@ -38,6 +38,11 @@ pub(crate) use runner::Runner;
 /// An actor that has something to do, and belongs to whoever has this.
 pub(crate) type Activation = Arc<dyn AnyCell>;
 
+/// The hubs of this thread's system, as places where actors are spawned.
+pub(crate) fn homes() -> Vec<Home> {
+    Local::here().home().system().all().into_iter().map(Home::new).collect()
+}
+
 /// Has an actor run, whose owner the caller is.
 #[inline]
 pub(crate) fn schedule(actor: Activation) {

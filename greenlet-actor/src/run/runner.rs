@@ -198,6 +198,11 @@ impl Runner {
     #[cold]
     pub(crate) fn report(&self, life: &Life, (actor, _): (&'static str, &'static str), failure: &Failure) {
         let (site, label) = (life.site(), self.label.get());
+        if life.parent().is_some() {
+            let (path, id) = (life.path(), life.id());
+            let what = format_args!("actor {path} {id} ({actor}), spawned at {site}, in {label},");
+            return embed::report_failure(what, failure);
+        }
         match life.name() {
             Some(name) => {
                 embed::report_failure(

@@ -1,14 +1,16 @@
 //! What a supervisor knows of a child before it runs.
 
-use std::any::Any;
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::Supervisor;
+use greenlet_core::StackSize;
+
+use super::Supervise;
+use super::backoff::Backoff;
 use crate::actor::{Actor, ActorBuilder};
-use crate::actor_ref::{AnyActor, Linkable};
-use crate::exit::Exit;
+use crate::actor_ref::AnyActor;
+use crate::bounded::Overflow;
 use crate::life::flag;
 
 /// When a child that has ended is started again.
@@ -42,82 +44,120 @@ pub enum ChildKind {
     Supervisor,
 }
 
-/// A child that was made: how to stop it, and its `ActorRef` for those who ask for it by type.
-pub(super) struct Made {
-    pub(super) actor: AnyActor,
-    typed: Box<dyn Fn() -> Box<dyn Any + Send>>,
+/// What is decided about a child when it ends, or is to end.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) restart: Restart,
+    pub(super) shutdown: Shutdown,
+    pub(super) significant: bool,
+    pub(super) backoff: Option<Backoff>,
 }
 
-impl Made {
-    /// Its `ActorRef<M>`.
-    pub(super) fn clone_typed(&self) -> Box<dyn Any + Send> {
-        (self.typed)()
+impl Settings {
+    pub(super) const fn of(kind: ChildKind) -> Settings {
+        let shutdown = match kind {
+            ChildKind::Worker => Shutdown::Timeout(Duration::from_secs(5)),
+            ChildKind::Supervisor => Shutdown::Infinity,
+        };
+        Settings { restart: Restart::Permanent, shutdown, significant: false, backoff: None }
     }
 }
 
-/// Makes a child that is linked to its supervisor, with what starts it and waits for its `init`.
-type Make = Box<dyn FnMut(&AnyActor) -> (Made, Start)>;
-type Start = Box<dyn FnOnce() -> Result<(), Exit>>;
+/// Makes the actor of a child, which does not run yet.
+pub(super) type Make = Box<dyn FnMut(ActorBuilder) -> AnyActor>;
 
-/// What a supervisor needs to start, restart and stop a child: made by [`worker`] and [`supervisor`].
+/// What a supervisor needs to start, restart and stop a child: made by [`worker`], [`worker_local`] and [`supervisor`].
+///
+/// Its settings are those of OTP's child specification, and those of the actor's mailbox and stack.
+#[must_use = "a child is started by its supervisor"]
 pub struct ChildSpec {
     pub(super) id: String,
-    pub(super) restart: Restart,
-    pub(super) shutdown: Shutdown,
+    pub(super) settings: Settings,
     pub(super) kind: ChildKind,
+    pub(super) builder: ActorBuilder,
     pub(super) make: Make,
+}
+
+impl ChildSpec {
+    fn new(
+        id: String,
+        kind: ChildKind,
+        site: &'static Location<'static>,
+        make: impl FnMut(ActorBuilder) -> AnyActor + 'static,
+    ) -> ChildSpec {
+        let builder = ActorBuilder::new().name(id.as_str()).spawn_site(site);
+        ChildSpec { id, settings: Settings::of(kind), kind, builder, make: Box::new(make) }
+    }
 }
 
 /// A child that is an actor, made anew by `make` for each start.
 ///
-/// By default it is permanent, and has 5 seconds to shut down. What may fail belongs into [`Actor::init`], which must not
-/// query its own supervisor: that waits for `init`.
+/// `make` runs in the supervisor, on its hub; the actor may run on any hub of the [`System`](crate::System), and so is `Send`. By default the
+/// child is permanent, and has 5 seconds to shut down. What may fail belongs into [`Actor::init`], which must not query its own supervisor:
+/// that waits for `init`.
 #[track_caller]
-pub fn worker<A: Actor>(id: impl Into<String>, mut make: impl FnMut() -> A + 'static) -> ChildSpec {
-    let id = id.into();
-    let builder = ActorBuilder::new().name(id.as_str()).spawn_site(Location::caller());
-    ChildSpec {
-        id,
-        restart: Restart::Permanent,
-        shutdown: Shutdown::Timeout(Duration::from_secs(5)),
-        kind: ChildKind::Worker,
-        make: Box::new(move |parent| linked(builder.clone(), make(), parent)),
-    }
+pub fn worker<A: Actor + Send>(id: impl Into<String>, mut make: impl FnMut() -> A + 'static) -> ChildSpec {
+    let make = move |builder: ActorBuilder| builder.make(make(), 0).into_any();
+    ChildSpec::new(id.into(), ChildKind::Worker, Location::caller(), make)
 }
 
-/// A child that is a supervisor, made anew by `make` for each start.
+/// As [`worker`], for an actor that stays on the supervisor's hub, so that it need not be `Send`.
+#[track_caller]
+pub fn worker_local<A: Actor>(id: impl Into<String>, mut make: impl FnMut() -> A + 'static) -> ChildSpec {
+    let make = move |builder: ActorBuilder| builder.make(make(), flag::PINNED).into_any();
+    ChildSpec::new(id.into(), ChildKind::Worker, Location::caller(), make)
+}
+
+/// A child that is a supervisor of whatever kind, made anew by `make` for each start.
 ///
 /// By default it is permanent, and has all the time that it needs to stop its own children.
 #[track_caller]
-pub fn supervisor(id: impl Into<String>, mut make: impl FnMut() -> Supervisor + 'static) -> ChildSpec {
-    let id = id.into();
-    let builder = ActorBuilder::new().name(id.as_str()).spawn_site(Location::caller());
-    ChildSpec {
-        id,
-        restart: Restart::Permanent,
-        shutdown: Shutdown::Infinity,
-        kind: ChildKind::Supervisor,
-        make: Box::new(move |parent| linked(builder.clone(), make().into_actor(), parent)),
-    }
-}
-
-fn linked<A: Actor>(builder: ActorBuilder, actor: A, parent: &AnyActor) -> (Made, Start) {
-    let new = builder.parent(parent).make(actor, flag::PINNED);
-    let (any, typed) = (new.actor.any_cell(), new.actor.clone());
-    let made = Made { actor: any, typed: Box::new(move || Box::new(typed.clone())) };
-    (made, Box::new(move || new.start().map(drop).map_err(|error| error.exit)))
+pub fn supervisor<S: Supervise>(id: impl Into<String>, mut make: impl FnMut() -> S + 'static) -> ChildSpec {
+    let make = move |builder: ActorBuilder| make().make(builder);
+    ChildSpec::new(id.into(), ChildKind::Supervisor, Location::caller(), make)
 }
 
 impl ChildSpec {
-    /// When it is restarted.
+    /// When it is restarted. Default: [`Restart::Permanent`].
     pub fn restart(mut self, restart: Restart) -> ChildSpec {
-        self.restart = restart;
+        self.settings.restart = restart;
         self
     }
 
     /// How it is stopped.
     pub fn shutdown(mut self, shutdown: Shutdown) -> ChildSpec {
-        self.shutdown = shutdown;
+        self.settings.shutdown = shutdown;
+        self
+    }
+
+    /// The supervisor may stop with it, as its [`AutoShutdown`](super::AutoShutdown) says. Only for children that are transient or temporary.
+    pub fn significant(mut self) -> ChildSpec {
+        self.settings.significant = true;
+        self
+    }
+
+    /// Its restarts wait, each longer than the one before, and do not count for the supervisor's
+    /// [`intensity`](super::Supervisor::intensity).
+    pub fn backoff(mut self, backoff: Backoff) -> ChildSpec {
+        self.settings.backoff = Some(backoff);
+        self
+    }
+
+    /// Bounds its mailbox: [`ActorBuilder::capacity`].
+    pub fn capacity(mut self, messages: usize) -> ChildSpec {
+        self.builder = self.builder.capacity(messages);
+        self
+    }
+
+    /// What its full mailbox does: [`ActorBuilder::overflow`].
+    pub fn overflow(mut self, overflow: Overflow) -> ChildSpec {
+        self.builder = self.builder.overflow(overflow);
+        self
+    }
+
+    /// The stack on which its handlers run: [`ActorBuilder::stack_size`].
+    pub fn stack_size(mut self, size: StackSize) -> ChildSpec {
+        self.builder = self.builder.stack_size(size);
         self
     }
 }
@@ -126,9 +166,8 @@ impl fmt::Debug for ChildSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChildSpec")
             .field("id", &self.id)
-            .field("restart", &self.restart)
-            .field("shutdown", &self.shutdown)
             .field("kind", &self.kind)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
