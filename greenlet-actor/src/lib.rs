@@ -67,8 +67,11 @@ mod life;
 #[allow(unsafe_code)]
 mod mailbox;
 mod monitor;
+mod receive;
 mod run;
 mod signals;
+mod special;
+mod stash;
 mod supervisor;
 pub mod sys;
 pub mod testkit;
@@ -80,6 +83,8 @@ pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError};
 pub use monitor::{Down, MonitorId};
+pub use receive::NoMatch;
+pub use stash::{DEFAULT_STASH_LIMIT, StashFull};
 pub use run::system::{System, SystemBuilder};
 pub use supervisor::{
     ChildInfo, ChildKind, ChildSpec, ChildState, Restart, Shutdown, StartError, Supervisor, SupervisorRef,

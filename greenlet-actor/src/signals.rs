@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::actor::Actor;
 use crate::actor_ref::{ActorId, AnyActor};
-use crate::cell::{AnyCell, Cell, Signal, deliver};
+use crate::cell::AnyCell;
 use crate::context::{Context, watcher_of};
 use crate::exit::Exit;
 use crate::life::{Concerned, Direction, Force, Life, Watcher, flag};
 use crate::monitor::{Down, MonitorId};
 use crate::run::{self, Runner};
+use crate::special::Signal;
 
 /// What an actor does about an exit signal: Erlang's table.
 pub(crate) fn exit_signal(to: &Arc<dyn AnyCell>, from: ActorId, exit: Exit) {
@@ -129,7 +130,6 @@ pub(crate) fn link(a: &AnyActor, b: &AnyActor) {
 pub(crate) fn handle<A: Actor>(
     actor: &mut A,
     signal: Signal,
-    cell: &Cell<A>,
     ctx: &mut Context<A>,
     runner: &Runner,
 ) -> Result<(), Exit> {
@@ -142,9 +142,5 @@ pub(crate) fn handle<A: Actor>(
             runner.handles("handle_down");
             actor.handle_down(down, ctx)
         }
-        Signal::Ring => match cell.ring_message() {
-            Some(message) => deliver(actor, message, ctx, runner),
-            None => Ok(()),
-        },
     }
 }
