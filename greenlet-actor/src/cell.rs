@@ -199,6 +199,9 @@ impl<A: Actor> AnyCell for Cell<A> {
                     }
                 }
                 Pause::Empty => {
+                    if cell.life.has(flag::IDLE_TIMEOUT) {
+                        ctx.becomes_idle();
+                    }
                     // SAFETY: the caller is the owner; if something has come since, `rest` refuses.
                     if unsafe { cell.mailbox.rest() } {
                         // From here on somebody else may have the actor. Who asked it to stop before that relied on us.

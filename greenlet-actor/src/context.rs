@@ -10,6 +10,7 @@ use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::bounded::Bounded;
 use crate::cell::{AnyCell, Mail};
 use crate::exit::Exit;
+use crate::idle::IdleTimeout;
 use crate::life::{Watcher, flag};
 use crate::mailbox::Owned;
 use crate::monitor::MonitorId;
@@ -42,11 +43,12 @@ impl<A: Actor> Default for Personal<A> {
 pub(crate) struct Belongings<A: Actor> {
     behaviours: Vec<Behaviour<A>>,
     pub(crate) stash: Stash<A::Message>,
+    pub(crate) idle: Option<IdleTimeout>,
 }
 
 impl<A: Actor> Default for Belongings<A> {
     fn default() -> Belongings<A> {
-        Belongings { behaviours: Vec::new(), stash: Stash::default() }
+        Belongings { behaviours: Vec::new(), stash: Stash::default(), idle: None }
     }
 }
 
@@ -89,6 +91,16 @@ impl<A: Actor> Context<A> {
         // SAFETY: who has an actor's context is its mailbox's owner, and stays it while the context is there: it is borrowed as long as this lives, so
         // that nobody else gets another through it, and `cell` takes messages out between handlers only.
         (self.me.bounded(), unsafe { self.me.mailbox().owned() })
+    }
+
+    pub(crate) fn shrink_belongings(&mut self) {
+        let Some(belongings) = &mut self.personal_mut().0 else { return };
+        belongings.behaviours.shrink_to_fit();
+        belongings.stash.shrink();
+        let Belongings { behaviours, stash, idle } = &**belongings;
+        if behaviours.is_empty() && stash.is_unused() && idle.is_none() {
+            self.personal_mut().0 = None;
+        }
     }
 
     pub(crate) fn take_personal(&mut self) -> Personal<A> {

@@ -56,6 +56,7 @@
 
 mod actor;
 mod actor_ref;
+mod alarm;
 mod ask;
 mod bounded;
 #[allow(unsafe_code)]
@@ -63,6 +64,7 @@ mod cell;
 #[allow(unsafe_code)]
 mod context;
 mod exit;
+mod idle;
 mod life;
 #[allow(unsafe_code)]
 mod mailbox;
@@ -73,6 +75,7 @@ mod signals;
 mod special;
 mod stash;
 mod supervisor;
+mod timer;
 pub mod sys;
 pub mod testkit;
 
@@ -85,6 +88,7 @@ pub use exit::{Exit, InitError};
 pub use monitor::{Down, MonitorId};
 pub use receive::NoMatch;
 pub use stash::{DEFAULT_STASH_LIMIT, StashFull};
+pub use timer::{Cancelled, TimerRef};
 pub use run::system::{System, SystemBuilder};
 pub use supervisor::{
     ChildInfo, ChildKind, ChildSpec, ChildState, Restart, Shutdown, StartError, Supervisor, SupervisorRef,

@@ -39,7 +39,7 @@ pub(crate) fn end(actor: &Arc<dyn AnyCell>, force: Force, exit: Exit) {
 
 /// Records the end of an actor and tells those who want to know.
 pub(crate) fn ended(life: &Life, exit: &Exit) {
-    let Some(Concerned { links, monitors }) = life.finish(exit) else { return };
+    let Some(Concerned { links, monitors, timers }) = life.finish(exit) else { return };
     let me = life.id();
     for link in links.into_values() {
         match link.direction {
@@ -56,6 +56,12 @@ pub(crate) fn ended(life: &Life, exit: &Exit) {
     }
     if let Some(rare) = life.try_rare() {
         rare.ended.set();
+    }
+    for timer in timers.into_values() {
+        // Drops a message, and what fails in that is not the actor's failure.
+        if let Err(error) = greenlet_core::attempt(|| timer.cancel()) {
+            tracing::error!(target: "greenlet", "dropping the message of a timer: {error}");
+        }
     }
 }
 
@@ -137,6 +143,13 @@ pub(crate) fn handle<A: Actor>(
         Signal::Exited(from, exit) => {
             runner.handles("handle_exit");
             actor.handle_exit(from, exit, ctx)
+        }
+        Signal::Idle { taken } => {
+            if !ctx.was_idle(taken) {
+                return Ok(());
+            }
+            runner.handles("handle_timeout");
+            actor.handle_timeout(ctx)
         }
         Signal::Down(down) => {
             runner.handles("handle_down");

@@ -13,12 +13,15 @@ use crate::exit::Exit;
 use crate::monitor::Down;
 use crate::run::Runner;
 use crate::signals;
+use crate::timer::Timed;
 
 /// What anybody can put into any mailbox.
 pub(crate) enum Signal {
     /// The exit of a linked actor, for one that traps exits.
     Exited(ActorId, Exit),
     Down(Down),
+    /// Nothing has come for so long; counts if nothing was taken out of the mailbox since.
+    Idle { taken: u64 },
 }
 
 pub(crate) enum Special<M> {
@@ -29,6 +32,14 @@ pub(crate) enum Special<M> {
     Again(M),
     /// What the actor goes on with, ahead of everything.
     Continue(M),
+    /// A timer has fired, which has the message.
+    Timer(Arc<Timed<M>>),
+    Hibernate,
+}
+
+/// Whether that is something that the actor goes on with, ahead of everything else.
+pub(crate) fn goes_on<M>(mail: &Mail<M>) -> bool {
+    matches!(mail, Mail::Special(special) if matches!(**special, Special::Continue(_)))
 }
 
 /// The place in a bounded mailbox of a message that is taken out of it: given back when this is dropped.
@@ -70,11 +81,23 @@ pub(crate) fn handle<A: Actor>(
             None => Ok(()),
         },
         Special::Again(message) | Special::Continue(message) => deliver(actor, message, ctx, runner),
+        Special::Timer(timed) => {
+            runner.handles("timer");
+            let Some(message) = timed.look() else { return Ok(()) };
+            timed.taken();
+            deliver(actor, message, ctx, runner)
+        }
+        Special::Hibernate => {
+            ctx.shrink();
+            runner.handles("hibernate");
+            actor.hibernate(ctx);
+            Ok(())
+        }
     }
 }
 
 /// Offers the message that this is, if it is one. What is not wanted comes back.
-pub(crate) fn offer<M, T>(
+pub(crate) fn offer<M: Send + 'static, T>(
     mail: Mail<M>,
     bounded: Option<&Bounded<M>>,
     take: &mut impl FnMut(M) -> Result<T, M>,
@@ -87,7 +110,7 @@ pub(crate) fn offer<M, T>(
                 Mail::Message(message)
             });
         }
-        Mail::Special(special) if matches!(*special, Special::Signal(_) | Special::Ring) => {
+        Mail::Special(special) if matches!(*special, Special::Signal(_) | Special::Ring | Special::Hibernate) => {
             return Err(Mail::Special(special));
         }
         Mail::Special(special) => special,
@@ -101,7 +124,20 @@ pub(crate) fn offer<M, T>(
             Ok(taken) => return Ok(taken),
             Err(message) => Special::Continue(message),
         },
-        other @ (Special::Signal(_) | Special::Ring) => other,
+        Special::Timer(timed) => {
+            // One that was cancelled stays as it is: nothing comes of it.
+            if let Some(message) = timed.look() {
+                match take(message) {
+                    Ok(taken) => {
+                        timed.taken();
+                        return Ok(taken);
+                    }
+                    Err(message) => timed.put_back(message),
+                }
+            }
+            Special::Timer(timed)
+        }
+        other @ (Special::Signal(_) | Special::Ring | Special::Hibernate) => other,
     };
     Err(Mail::Special(Box::new(refused)))
 }

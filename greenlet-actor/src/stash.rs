@@ -6,7 +6,7 @@ use std::fmt;
 use crate::actor::Actor;
 use crate::cell::Mail;
 use crate::context::Context;
-use crate::special::Special;
+use crate::special::{Special, goes_on};
 
 /// How many messages an actor may [stash](Context::stash), unless it says otherwise.
 pub const DEFAULT_STASH_LIMIT: usize = 65_536;
@@ -61,6 +61,11 @@ impl<M> Stash<M> {
 
     pub(crate) fn shrink(&mut self) {
         self.messages.shrink_to_fit();
+    }
+
+    /// Whether it is as it was at the beginning.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.messages.is_empty() && self.limit == DEFAULT_STASH_LIMIT
     }
 }
 
@@ -158,9 +163,4 @@ impl<A: Actor> Context<A> {
         let mail = Mail::Special(Box::new(Special::Continue(message)));
         self.inbox().1.put_in_front(goes_on, std::iter::once(mail));
     }
-}
-
-/// Whether that is something that the actor goes on with, ahead of everything else.
-pub(crate) fn goes_on<M>(mail: &Mail<M>) -> bool {
-    matches!(mail, Mail::Special(special) if matches!(**special, Special::Continue(_)))
 }
