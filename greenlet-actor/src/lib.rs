@@ -49,6 +49,9 @@
 //! |---|---|
 //! | [`Actor`], [`ActorBuilder`], [`Context`] | writing and spawning actors |
 //! | [`ActorRef`], [`ActorRef::send`], [`ActorRef::ask`], [`Reply`] | talking to them |
+//! | [`Context::receive_match`], [`Context::stash`], [`Context::continue_with`], [`Context::become_`] | messages in another order |
+//! | [`Context::send_after`], [`Context::send_interval`], [`Context::set_idle_timeout`], [`TimerRef`] | time |
+//! | [`statem`] | state machines |
 //! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
 
@@ -74,6 +77,7 @@ mod run;
 mod signals;
 mod special;
 mod stash;
+pub mod statem;
 mod supervisor;
 mod timer;
 pub mod sys;
