@@ -90,6 +90,22 @@ pub trait Actor: Sized + 'static {
         Ok(())
     }
 
+    /// Called when no message has come for as long as [`set_idle_timeout`](Context::set_idle_timeout) says: OTP's `timeout`. By default
+    /// nothing happens.
+    ///
+    /// # Errors
+    /// As [`receive`](Actor::receive).
+    fn handle_timeout(&mut self, ctx: &mut Context<Self>) -> Result<(), Exit> {
+        let _ = ctx;
+        Ok(())
+    }
+
+    /// Called by [`Context::hibernate`], to give back what the state does not need while the actor has nothing to do: caches,
+    /// capacity of collections. By default nothing happens.
+    fn hibernate(&mut self, ctx: &mut Context<Self>) {
+        let _ = ctx;
+    }
+
     /// What the message is called in reports, traces and [`info`](crate::sys::info): asked before each message, so it should cost
     /// nothing. By default the name of the message's type.
     fn label(message: &Self::Message) -> &'static str {

@@ -8,12 +8,13 @@ use std::time::Duration;
 use greenlet_core::{Failure, GreenletError, GreenletExit, Instant, raise};
 
 use crate::bounded::{Bounded, Entry, Overflow};
-use crate::cell::{self, AnyCell, Mail, MailCell, Signal};
+use crate::cell::{self, AnyCell, Mail, MailCell};
 use crate::exit::Exit;
 use crate::life::{Direction, Ends, Force, Life, Watcher};
 use crate::mailbox::Mailbox;
 use crate::run::Runner;
 use crate::signals;
+use crate::special::{self, Special};
 
 /// Names an actor: no other actor of this process has or had the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -98,7 +99,7 @@ impl AnyActor {
 fn message<M>(mail: Mail<M>) -> M {
     match mail {
         Mail::Message(message) => message,
-        Mail::Signal(_) => unreachable!("only the message that was put comes back"),
+        Mail::Special(_) => unreachable!("only the message that was put comes back"),
     }
 }
 
@@ -120,6 +121,14 @@ impl<M: Send + 'static> ActorRef<M> {
 
     pub(crate) fn mailbox(&self) -> &Mailbox<Mail<M>> {
         self.cell.mailbox()
+    }
+
+    pub(crate) fn bounded(&self) -> Option<&Bounded<M>> {
+        self.cell.bounded()
+    }
+
+    pub(crate) fn mail_cell(&self) -> &Arc<dyn MailCell<M>> {
+        &self.cell
     }
 
     pub(crate) fn cell(&self) -> Arc<dyn AnyCell> {
@@ -189,11 +198,15 @@ impl<M: Send + 'static> ActorRef<M> {
             return match bounded.push_ring(message) {
                 Err(message) => Err(SendError::Ended(message)),
                 Ok(Some(oldest)) => {
+                    // The mailbox has not changed, so a handler that waits for a message is not told by that.
+                    if self.mailbox().is_waiting() {
+                        self.life().rare().arrived.set();
+                    }
                     drop(oldest);
                     Ok(())
                 }
                 Ok(None) => {
-                    self.cell().post(Signal::Ring);
+                    special::post(&self.cell, Special::Ring);
                     Ok(())
                 }
             };

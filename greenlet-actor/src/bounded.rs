@@ -30,7 +30,20 @@ pub(crate) struct Bounded<M> {
     closed: AtomicBool,
     dropped: AtomicU64,
     /// Where the messages are, if the oldest is dropped.
-    ring: Mutex<VecDeque<M>>,
+    ring: Mutex<Ring<M>>,
+}
+
+/// Messages with their numbers, in that order.
+struct Ring<M> {
+    messages: VecDeque<(u64, M)>,
+    /// How many there have been.
+    next: u64,
+}
+
+impl<M> Default for Ring<M> {
+    fn default() -> Ring<M> {
+        Ring { messages: VecDeque::new(), next: 0 }
+    }
 }
 
 /// What a sender found.
@@ -117,10 +130,11 @@ impl<M> Bounded<M> {
     pub(crate) fn close(&self) -> VecDeque<M> {
         self.closed.store(true, Ordering::Release);
         self.room.release();
-        std::mem::take(&mut *self.ring())
+        let ring = std::mem::take(&mut *self.ring());
+        ring.messages.into_iter().map(|(_, message)| message).collect()
     }
 
-    fn ring(&self) -> MutexGuard<'_, VecDeque<M>> {
+    fn ring(&self) -> MutexGuard<'_, Ring<M>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,16 +146,48 @@ impl<M> Bounded<M> {
         if self.closed.load(Ordering::Acquire) {
             return Err(message);
         }
-        let oldest = if ring.len() >= self.capacity { ring.pop_front() } else { None };
-        ring.push_back(message);
+        let oldest = if ring.messages.len() >= self.capacity { ring.messages.pop_front() } else { None };
+        let number = ring.next;
+        ring.next += 1;
+        ring.messages.push_back((number, message));
         drop(ring);
         if oldest.is_some() {
             self.note_dropped();
         }
-        Ok(oldest)
+        Ok(oldest.map(|(_, message)| message))
     }
 
     pub(crate) fn pop_ring(&self) -> Option<M> {
-        self.ring().pop_front()
+        self.ring().messages.pop_front().map(|(_, message)| message)
+    }
+
+    /// The number of the newest message in the ring.
+    pub(crate) fn last_number(&self) -> Option<u64> {
+        self.ring().messages.back().map(|(number, _)| *number)
+    }
+
+    /// Takes out the first message with this number or a later one.
+    pub(crate) fn take_numbered(&self, from: u64) -> Option<(u64, M)> {
+        let mut ring = self.ring();
+        let at = ring.messages.partition_point(|(number, _)| *number < from);
+        ring.messages.remove(at)
+    }
+
+    /// Puts a message back into its place. Returns one that has to go, if others have taken that meanwhile.
+    pub(crate) fn put_numbered(&self, number: u64, message: M) -> Option<M> {
+        let mut ring = self.ring();
+        let at = ring.messages.partition_point(|(other, _)| *other < number);
+        ring.messages.insert(at, (number, message));
+        let oldest = if ring.messages.len() > self.capacity { ring.messages.pop_front() } else { None };
+        drop(ring);
+        if oldest.is_some() {
+            self.note_dropped();
+        }
+        oldest.map(|(_, message)| message)
+    }
+
+    /// Gives back memory that is not needed now.
+    pub(crate) fn shrink(&self) {
+        self.ring().messages.shrink_to_fit();
     }
 }

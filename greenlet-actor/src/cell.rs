@@ -16,30 +16,21 @@ use std::sync::atomic::Ordering;
 use greenlet_core::{GreenletError, attempt, embed};
 
 use crate::actor::Actor;
-use crate::actor_ref::{ActorId, ActorRef};
+use crate::actor_ref::ActorRef;
 use crate::bounded::Bounded;
 use crate::context::{Context, Personal};
 use crate::exit::Exit;
 use crate::life::{Force, Life, flag};
 use crate::mailbox::{Mailbox, Pushed};
-use crate::monitor::Down;
 use crate::run::{self, Runner};
 use crate::signals;
+use crate::special::{self, Place, Signal, Special};
 use crate::sys::{Fault, Observed};
 
 /// An item of a mailbox.
 pub(crate) enum Mail<M> {
     Message(M),
-    Signal(Box<Signal>),
-}
-
-/// What comes in order with the messages and is none.
-pub(crate) enum Signal {
-    /// The exit of a linked actor, for one that traps exits.
-    Exited(ActorId, Exit),
-    Down(Down),
-    /// One of the messages that are kept elsewhere, so that the oldest can be dropped.
-    Ring,
+    Special(Box<Special<M>>),
 }
 
 /// A cell whatever its messages are.
@@ -116,11 +107,6 @@ impl<A: Actor> Drop for Cell<A> {
 }
 
 impl<A: Actor> Cell<A> {
-    /// The next of the messages that are kept apart.
-    pub(crate) fn ring_message(&self) -> Option<A::Message> {
-        self.bounded.as_ref()?.pop_ring()
-    }
-
     /// A new actor, which belongs to the caller until it is handed to be run.
     pub(crate) fn new(actor: A, life: Life, bounded: Option<Box<Bounded<A::Message>>>) -> Arc<Cell<A>> {
         let state = State { actor: Some(actor), personal: Personal::default() };
@@ -149,7 +135,7 @@ impl<A: Actor> AnyCell for Cell<A> {
 
     fn post(self: Arc<Self>, signal: Signal) {
         // A mailbox that was closed belongs to an actor that ends: nobody wants to know any more.
-        if let Ok(how) = self.mailbox.push(Mail::Signal(Box::new(signal))) {
+        if let Ok(how) = self.mailbox.push(Mail::Special(Box::new(Special::Signal(signal)))) {
             pushed(&self, how, |cell| cell);
         }
     }
@@ -241,6 +227,9 @@ impl<A: Actor> AnyCell for Cell<A> {
                     }
                 }
                 Pause::Empty => {
+                    if cell.life.has(flag::IDLE_TIMEOUT) {
+                        ctx.becomes_idle();
+                    }
                     // SAFETY: the caller is the owner; if something has come since, `rest` refuses.
                     if unsafe { cell.mailbox.rest() } {
                         // From here on somebody else may have the actor. Who asked it to stop before that relied on us.
@@ -342,12 +331,10 @@ fn handle_all<A: Actor>(
         runner.spend();
         match mail {
             Mail::Message(message) => {
-                if let Some(bounded) = &cell.bounded {
-                    bounded.taken();
-                }
+                drop(Place::of(cell.bounded.as_deref()));
                 deliver(actor, message, ctx, runner)?;
             }
-            Mail::Signal(signal) => signals::handle(actor, *signal, cell, ctx, runner)?,
+            Mail::Special(special) => special::handle(actor, *special, ctx, runner)?,
         }
     }
 }

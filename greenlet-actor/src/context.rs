@@ -7,12 +7,16 @@ use std::sync::Arc;
 
 use crate::actor::{Actor, ActorBuilder};
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
-use crate::cell::AnyCell;
+use crate::bounded::Bounded;
+use crate::cell::{AnyCell, Mail};
 use crate::exit::Exit;
+use crate::idle::IdleTimeout;
 use crate::life::{Watcher, flag};
+use crate::mailbox::Owned;
 use crate::monitor::MonitorId;
 use crate::run::Runner;
 use crate::signals;
+use crate::stash::Stash;
 
 /// How an actor handles messages instead of by [`Actor::receive`].
 pub type Behaviour<A> = fn(&mut A, <A as Actor>::Message, &mut Context<A>) -> Result<(), Exit>;
@@ -38,12 +42,13 @@ impl<A: Actor> Default for Personal<A> {
 
 pub(crate) struct Belongings<A: Actor> {
     behaviours: Vec<Behaviour<A>>,
-    pub(crate) stash: std::collections::VecDeque<A::Message>,
+    pub(crate) stash: Stash<A::Message>,
+    pub(crate) idle: Option<IdleTimeout>,
 }
 
 impl<A: Actor> Default for Belongings<A> {
     fn default() -> Belongings<A> {
-        Belongings { behaviours: Vec::new(), stash: std::collections::VecDeque::new() }
+        Belongings { behaviours: Vec::new(), stash: Stash::default(), idle: None }
     }
 }
 
@@ -75,6 +80,27 @@ impl<A: Actor> Context<A> {
 
     pub(crate) fn belongings(&mut self) -> &mut Belongings<A> {
         self.personal_mut().0.get_or_insert_default()
+    }
+
+    pub(crate) fn try_belongings(&self) -> Option<&Belongings<A>> {
+        self.personal().0.as_deref()
+    }
+
+    /// The actor's side of its mailbox, and the limit of that.
+    pub(crate) fn inbox(&mut self) -> (Option<&Bounded<A::Message>>, Owned<'_, Mail<A::Message>>) {
+        // SAFETY: who has an actor's context is its mailbox's owner, and stays it while the context is there: it is borrowed as long as this lives, so
+        // that nobody else gets another through it, and `cell` takes messages out between handlers only.
+        (self.me.bounded(), unsafe { self.me.mailbox().owned() })
+    }
+
+    pub(crate) fn shrink_belongings(&mut self) {
+        let Some(belongings) = &mut self.personal_mut().0 else { return };
+        belongings.behaviours.shrink_to_fit();
+        belongings.stash.shrink();
+        let Belongings { behaviours, stash, idle } = &**belongings;
+        if behaviours.is_empty() && stash.is_unused() && idle.is_none() {
+            self.personal_mut().0 = None;
+        }
     }
 
     pub(crate) fn take_personal(&mut self) -> Personal<A> {
@@ -125,26 +151,7 @@ impl<A: Actor> Context<A> {
     /// Takes a monitor back. A DOWN of it that waits in the mailbox already is taken out: Erlang's `demonitor` with `flush`.
     pub fn demonitor(&mut self, other: &impl Linkable, monitor: MonitorId) {
         signals::demonitor(&other.any_cell(), monitor);
-        let mine = |signal: &crate::cell::Signal| matches!(signal, crate::cell::Signal::Down(down) if down.monitor == monitor);
-        self.take_signal(mine);
-    }
-
-    fn take_signal(
-        &mut self,
-        wanted: impl Fn(&crate::cell::Signal) -> bool,
-    ) -> Option<Box<crate::cell::Signal>> {
-        let mut known = 0;
-        // SAFETY: who has the actor's context is its mailbox's owner, and `wanted` looks at signals only.
-        let mail = unsafe {
-            self.me.mailbox().next_if(
-                &mut known,
-                |mail| matches!(mail, crate::cell::Mail::Signal(signal) if wanted(signal)),
-            )
-        };
-        match mail? {
-            crate::cell::Mail::Signal(signal) => Some(signal),
-            crate::cell::Mail::Message(_) => None,
-        }
+        self.take_down(monitor, &mut 0);
     }
 
     /// Spawns an actor that is linked to this one from the start: [`ActorBuilder::link`] for one with other settings too.

@@ -56,6 +56,9 @@
 //! |---|---|
 //! | [`Actor`], [`ActorBuilder`], [`Context`] | writing and spawning actors |
 //! | [`ActorRef`], [`ActorRef::send`], [`ActorRef::ask`], [`Reply`] | talking to them |
+//! | [`Context::receive_match`], [`Context::stash`], [`Context::continue_with`], [`Context::become_`] | messages in another order |
+//! | [`Context::send_after`], [`Context::send_interval`], [`Context::set_idle_timeout`], [`TimerRef`] | time |
+//! | [`statem`] | state machines |
 //! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
 //! | [`System`] | several hubs |
@@ -66,6 +69,7 @@
 
 mod actor;
 mod actor_ref;
+mod alarm;
 mod ask;
 mod bounded;
 #[allow(unsafe_code)]
@@ -73,15 +77,21 @@ mod cell;
 #[allow(unsafe_code)]
 mod context;
 mod exit;
+mod idle;
 mod life;
 #[allow(unsafe_code)]
 mod mailbox;
 mod monitor;
+mod receive;
 mod run;
 mod signals;
+mod special;
+mod stash;
+pub mod statem;
 mod supervisor;
 pub mod sys;
 pub mod testkit;
+mod timer;
 
 pub use actor::{Actor, ActorBuilder};
 pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
@@ -90,10 +100,13 @@ pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError, ShutdownTerm};
 pub use monitor::{Down, MonitorId};
+pub use receive::NoMatch;
 pub use run::system::{System, SystemBuilder};
+pub use stash::{DEFAULT_STASH_LIMIT, StashFull};
 pub use supervisor::{
     AutoShutdown, Backoff, ChildCounts, ChildInfo, ChildKind, ChildSpec, ChildState, DeleteChildError,
     DynamicRef, DynamicSpec, DynamicSupervisor, PartitionRef, PartitionSupervisor, Restart,
     RestartChildError, Shutdown, StartChildError, StartError, Supervise, Supervisor, SupervisorRef, Template,
     TerminateChildError, supervisor, worker, worker_local,
 };
+pub use timer::{Cancelled, TimerRef};

@@ -11,7 +11,7 @@
 //! actor agree by the order of their steps: the one makes `rare` and then looks at `ENDED`, the other sets `ENDED` and then looks
 //! for `rare`, all of it sequentially consistent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,6 +24,7 @@ use crate::exit::Exit;
 use crate::monitor::MonitorId;
 use crate::run::Home;
 use crate::sys::Observed;
+use crate::timer::{AnyTimer, TimerId};
 
 /// Bits of [`Life::flags`].
 pub(crate) mod flag {
@@ -48,6 +49,8 @@ pub(crate) mod flag {
     pub(crate) const ENDING: u32 = 1 << 9;
     /// There was no stack of its own size for it: it ends on another one.
     pub(crate) const NO_STACK: u32 = 1 << 10;
+    /// It has an idle timeout.
+    pub(crate) const IDLE_TIMEOUT: u32 = 1 << 11;
     /// What must not be overlooked by who gives it up.
     pub(crate) const ATTENTION: u32 = STOPPING | HELD | ASKED;
 }
@@ -94,6 +97,8 @@ pub(crate) struct State {
     pub(crate) links: HashMap<ActorId, Link>,
     /// Who monitors it.
     pub(crate) monitors: Vec<(MonitorId, Watcher)>,
+    /// Timers whose messages are still to come.
+    timers: BTreeMap<TimerId, Arc<dyn AnyTimer>>,
     /// The actor itself, while it is held and nobody else has it.
     held: Option<Arc<dyn AnyCell>>,
     /// The actor whose answer its handler waits for.
@@ -166,6 +171,7 @@ pub(crate) type OnEnd = Box<dyn FnOnce(ActorId, &Exit) + Send>;
 pub(crate) struct Concerned {
     pub(crate) links: HashMap<ActorId, Link>,
     pub(crate) monitors: Vec<(MonitorId, Watcher)>,
+    pub(crate) timers: BTreeMap<TimerId, Arc<dyn AnyTimer>>,
 }
 
 impl Default for Rare {
@@ -426,7 +432,20 @@ impl Life {
         state.exit = Some(exit.clone());
         state.asking = None;
         let (links, monitors) = (std::mem::take(&mut state.links), std::mem::take(&mut state.monitors));
-        Some(Concerned { links, monitors })
+        let timers = std::mem::take(&mut state.timers);
+        Some(Concerned { links, monitors, timers })
+    }
+
+    /// Adds a timer, which ends with the actor. False if that has ended.
+    pub(crate) fn add_timer(&self, id: TimerId, timer: Arc<dyn AnyTimer>) -> bool {
+        let Some(mut state) = self.alive() else { return false };
+        state.timers.insert(id, timer);
+        true
+    }
+
+    pub(crate) fn remove_timer(&self, id: TimerId) {
+        let removed = self.try_rare().and_then(|rare| rare.state().timers.remove(&id));
+        drop(removed);
     }
 
     /// Adds one direction of a link; false if this actor has ended.

@@ -16,6 +16,7 @@
 //! - A node is reachable from `top`, or from `pending`, or is in the hands of one thread.
 //! - Senders only ever put nodes on top, so what the owner takes at once is the order of sending, reversed.
 
+use std::mem::MaybeUninit;
 use std::ptr;
 
 #[cfg(loom)]
@@ -111,10 +112,6 @@ impl<T> Mailbox<T> {
         self.taken.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.top.load(Ordering::Acquire) == Self::closed()
-    }
-
     /// Whether nobody has the actor.
     pub(crate) fn is_idle(&self) -> bool {
         self.top.load(Ordering::Relaxed) == Self::idle()
@@ -190,61 +187,12 @@ impl<T> Mailbox<T> {
         })
     }
 
-    /// Takes out the oldest that `wanted` accepts; the others stay as they are. `known` is how many from the front were refused
-    /// before, and grows by those that are refused now.
+    /// The owner's side, in words that cannot be misused.
     ///
     /// # Safety
-    /// The caller is the owner. `wanted` does not come back to this mailbox's owner's side.
-    pub(crate) unsafe fn next_if(&self, known: &mut usize, mut wanted: impl FnMut(&T) -> bool) -> Option<T> {
-        self.pending.with_mut(|pending| {
-            // SAFETY: `pending` and its nodes are the owner's; `at` points to the word that leads to the next node.
-            unsafe {
-                let mut at: *mut *mut Node<T> = pending;
-                for _ in 0..*known {
-                    at = &raw mut (**at).next;
-                }
-                loop {
-                    if (*at).is_null() {
-                        *at = self.take_all();
-                        if (*at).is_null() {
-                            return None;
-                        }
-                    }
-                    if wanted(&(**at).value) {
-                        let Node { next, value } = *Box::from_raw(*at);
-                        *at = next;
-                        self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-                        return Some(value);
-                    }
-                    *known += 1;
-                    at = &raw mut (**at).next;
-                }
-            }
-        })
-    }
-
-    /// Puts values in front of all others: the first of them is the next one.
-    ///
-    /// # Safety
-    /// The caller is the owner.
-    pub(crate) unsafe fn put_back(&self, values: impl DoubleEndedIterator<Item = T>) {
-        self.pending.with_mut(|pending| {
-            for value in values.rev() {
-                // SAFETY: `pending` is the owner's.
-                unsafe { *pending = Box::into_raw(Box::new(Node { next: *pending, value })) };
-                self.sent.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
-
-    /// What is there goes through `arrange`, which gives the order in which it is to come.
-    ///
-    /// # Safety
-    /// The caller is the owner.
-    pub(crate) unsafe fn has_pending(&self) -> bool {
-        // SAFETY: `pending` is the owner's.
-        self.pending.with_mut(|pending| unsafe { !(*pending).is_null() })
-            || !Self::is_mark(self.top.load(Ordering::Relaxed))
+    /// The caller is the owner, stays it as long as this lives, and touches the owner's side only through this one meanwhile.
+    pub(crate) unsafe fn owned(&self) -> Owned<'_, T> {
+        Owned(self)
     }
 
     /// All that was sent since the last time, oldest first.
@@ -282,25 +230,6 @@ impl<T> Mailbox<T> {
         self.top.compare_exchange(ptr::null_mut(), Self::idle(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
-    /// Says that the owner waits for a message. False if one is there.
-    ///
-    /// # Safety
-    /// The caller is the owner.
-    pub(crate) unsafe fn begin_wait(&self) -> bool {
-        self.top
-            .compare_exchange(ptr::null_mut(), Self::waiting(), Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    /// Takes that back, if no message has come.
-    ///
-    /// # Safety
-    /// The caller is the owner.
-    pub(crate) unsafe fn end_wait(&self) {
-        let _ =
-            self.top.compare_exchange(Self::waiting(), ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
-    }
-
     /// Ends it: nothing can be sent any more. What was sent and not taken comes back, oldest first.
     ///
     /// # Safety
@@ -322,6 +251,107 @@ impl<T> Mailbox<T> {
         left[from..].reverse();
         self.taken.store(self.sent.load(Ordering::Relaxed), Ordering::Relaxed);
         left
+    }
+}
+
+/// The owner's side of a mailbox, while a handler has it: see [`Mailbox::owned`].
+pub(crate) struct Owned<'a, T>(&'a Mailbox<T>);
+
+impl<T> Owned<'_, T> {
+    /// Takes out the oldest of which `take` makes something; what it gives back stays where it was. `known` is how many from the front
+    /// were refused before, and grows by those that are refused now.
+    ///
+    /// Should `take` unwind, the value that it had is gone, and nothing else.
+    pub(crate) fn take_first<R>(
+        &mut self,
+        known: &mut usize,
+        mut take: impl FnMut(T) -> Result<R, T>,
+    ) -> Option<R> {
+        let mailbox = self.0;
+        mailbox.pending.with_mut(|pending| {
+            // SAFETY: `pending` and its nodes are the owner's, and this is all that touches them (contract of `owned`), also while `take` runs;
+            // `at` points to the word that leads to the next node.
+            unsafe {
+                let mut at: *mut *mut Node<T> = pending;
+                for _ in 0..*known {
+                    at = &raw mut (**at).next;
+                }
+                loop {
+                    if (*at).is_null() {
+                        *at = mailbox.take_all();
+                        if (*at).is_null() {
+                            return None;
+                        }
+                    }
+                    let node = *at;
+                    *at = (*node).next;
+                    let value = ptr::read(&raw const (*node).value);
+                    // What is left is the memory: freed also if `take` unwinds.
+                    let memory = Box::from_raw(node.cast::<MaybeUninit<Node<T>>>());
+                    mailbox.taken.store(mailbox.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    match take(value) {
+                        Ok(taken) => return Some(taken),
+                        Err(value) => {
+                            let node = Box::into_raw(memory).cast::<Node<T>>();
+                            (&raw mut (*node).value).write(value);
+                            // Its `next` is as it was.
+                            *at = node;
+                            at = &raw mut (*node).next;
+                            mailbox.taken.store(mailbox.taken.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+                            *known += 1;
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// Puts values in front of all others, but behind those of the first that are `ahead`.
+    pub(crate) fn put_in_front(
+        &mut self,
+        ahead: impl Fn(&T) -> bool,
+        values: impl DoubleEndedIterator<Item = T>,
+    ) {
+        let mailbox = self.0;
+        mailbox.pending.with_mut(|pending| {
+            // SAFETY: as in `take_first`.
+            unsafe {
+                let mut at: *mut *mut Node<T> = pending;
+                while !(*at).is_null() && ahead(&(**at).value) {
+                    at = &raw mut (**at).next;
+                }
+                for value in values.rev() {
+                    mailbox.sent.fetch_add(1, Ordering::Relaxed);
+                    *at = Box::into_raw(Box::new(Node { next: *at, value }));
+                }
+            }
+        });
+    }
+
+    /// Says that the owner waits for something new, as long as what this returns lives. `None` if something new is there.
+    pub(crate) fn wait(&mut self) -> Option<Waiting<'_, T>> {
+        // Acquire and release, as for an owner that rests and one that comes.
+        let idle = ptr::null_mut();
+        let waits = self
+            .0
+            .top
+            .compare_exchange(idle, Mailbox::waiting(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        waits.then_some(Waiting(self.0))
+    }
+}
+
+/// The owner waits. Dropping it takes that back, unless something came; whatever ends the wait.
+pub(crate) struct Waiting<'a, T>(&'a Mailbox<T>);
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        let _ = self.0.top.compare_exchange(
+            Mailbox::waiting(),
+            ptr::null_mut(),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
     }
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::actor::Actor;
 use crate::actor_ref::{ActorId, AnyActor};
-use crate::cell::{AnyCell, Cell, Signal, deliver};
+use crate::cell::AnyCell;
 use crate::context::{Context, watcher_of};
 use crate::exit::Exit;
 use crate::life::{Concerned, Direction, Force, Life, Watcher, flag};
 use crate::monitor::{Down, MonitorId};
 use crate::run::{self, Runner};
+use crate::special::Signal;
 
 /// What an actor does about an exit signal: Erlang's table.
 pub(crate) fn exit_signal(to: &Arc<dyn AnyCell>, from: ActorId, exit: Exit) {
@@ -38,7 +39,7 @@ pub(crate) fn end(actor: &Arc<dyn AnyCell>, force: Force, exit: Exit) {
 
 /// Records the end of an actor and tells those who want to know.
 pub(crate) fn ended(life: &Life, exit: &Exit) {
-    let Some(Concerned { links, monitors }) = life.finish(exit) else { return };
+    let Some(Concerned { links, monitors, timers }) = life.finish(exit) else { return };
     let me = life.id();
     for link in links.into_values() {
         match link.direction {
@@ -55,6 +56,12 @@ pub(crate) fn ended(life: &Life, exit: &Exit) {
     }
     if let Some(rare) = life.try_rare() {
         rare.ended.set();
+    }
+    for timer in timers.into_values() {
+        // Drops a message, and what fails in that is not the actor's failure.
+        if let Err(error) = greenlet_core::attempt(|| timer.cancel()) {
+            tracing::error!(target: "greenlet", "dropping the message of a timer: {error}");
+        }
     }
 }
 
@@ -129,7 +136,6 @@ pub(crate) fn link(a: &AnyActor, b: &AnyActor) {
 pub(crate) fn handle<A: Actor>(
     actor: &mut A,
     signal: Signal,
-    cell: &Cell<A>,
     ctx: &mut Context<A>,
     runner: &Runner,
 ) -> Result<(), Exit> {
@@ -138,13 +144,16 @@ pub(crate) fn handle<A: Actor>(
             runner.handles("handle_exit");
             actor.handle_exit(from, exit, ctx)
         }
+        Signal::Idle { taken } => {
+            if !ctx.was_idle(taken) {
+                return Ok(());
+            }
+            runner.handles("handle_timeout");
+            actor.handle_timeout(ctx)
+        }
         Signal::Down(down) => {
             runner.handles("handle_down");
             actor.handle_down(down, ctx)
         }
-        Signal::Ring => match cell.ring_message() {
-            Some(message) => deliver(actor, message, ctx, runner),
-            None => Ok(()),
-        },
     }
 }

@@ -120,6 +120,11 @@ impl Local {
         self.part.index == hub && Arc::ptr_eq(&self.part.system, home.system())
     }
 
+    /// Whether this is one of the hubs of the system that `home` is in.
+    pub(crate) fn is_in(&self, home: &Home) -> bool {
+        Arc::ptr_eq(&self.part.system, home.system())
+    }
+
     /// Queues an actor on this thread's hub, if that may run it.
     #[inline]
     pub(super) fn push_from_here(actor: Activation) -> Result<(), Activation> {

@@ -238,6 +238,10 @@ impl Home {
         &self.0.system
     }
 
+    pub(crate) fn hub(&self) -> &HubHandle {
+        &self.0.hub
+    }
+
     pub(crate) fn is_here(&self) -> bool {
         self.0.hub.is_current()
     }
