@@ -31,6 +31,8 @@ pub(crate) struct Local {
     queue: RefCell<VecDeque<Activation>>,
     /// Those that other hubs may take; `None` in a system of one.
     pub(super) shared: Option<Worker<Activation>>,
+    /// The other hubs of the system, as of so many changes.
+    pub(super) others: RefCell<(u64, Rc<[Arc<Part>]>)>,
     /// Which of the two is asked first.
     turn: Cell<u32>,
     /// A runner was called and has not come to the queue yet.
@@ -76,6 +78,7 @@ impl Local {
             settings,
             queue: RefCell::default(),
             shared,
+            others: RefCell::new((0, Rc::new([]))),
             turn: Cell::new(0),
             standby: Cell::new(false),
             called: RefCell::default(),

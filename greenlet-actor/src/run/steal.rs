@@ -4,6 +4,7 @@
 //! doing. It takes what waits behind something else; a single activation only if it has been waiting since the last look, that is, behind a handler that
 //! takes long. So two actors that talk to each other are not torn apart.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,14 +21,22 @@ const LAST_LOOK: Duration = Duration::from_millis(2);
 impl Local {
     /// Takes what waits behind something else on another hub.
     pub(super) fn steal(&self) -> Option<Activation> {
-        self.others().find_map(|part| if backlog(&part) >= 2 { self.take_from(&part) } else { None })
+        self.others().iter().find_map(|part| if backlog(part) >= 2 { self.take_from(part) } else { None })
     }
 
-    /// The other hubs, from the next one on. No lock is held between two of them: whoever looks may suspend.
-    fn others(&self) -> impl Iterator<Item = Arc<Part>> {
-        let (own, system) = (self.part().index as usize, &self.part().system);
-        let count = system.parts().len();
-        (1..count).filter_map(move |step| system.part(((own + step) % count) as u32))
+    /// The other hubs, from the next one on. Looked up when hubs have come or gone, not each time: a lock that all of them take would be
+    /// in the way.
+    fn others(&self) -> Rc<[Arc<Part>]> {
+        let system = &self.part().system;
+        let changes = system.changes();
+        let mut known = self.others.borrow_mut();
+        if known.0 != changes {
+            let (own, parts) = (self.part().index as usize, system.parts());
+            let count = parts.len();
+            let others = (1..count).filter_map(|step| parts[(own + step) % count].clone()).collect();
+            *known = (changes, others);
+        }
+        known.1.clone()
     }
 
     fn take_from(&self, part: &Part) -> Option<Activation> {
@@ -52,12 +61,12 @@ impl Local {
             if runner.await_call_for(pause) {
                 return;
             }
-            for part in self.others() {
+            for part in self.others().iter() {
                 let begun = part.counts().activations.load(Ordering::Relaxed);
                 let stands = seen.contains(&(part.index, begun));
-                let waiting = backlog(&part);
+                let waiting = backlog(part);
                 if (waiting >= 2 || waiting == 1 && stands)
-                    && let Some(actor) = self.take_from(&part)
+                    && let Some(actor) = self.take_from(part)
                 {
                     self.push(actor);
                     // `push` has called a runner, most likely this one.
@@ -76,7 +85,7 @@ impl Local {
         let asleep = Asleep::new(self.part());
         // Who had work for us just before did not see that we sleep. Nor may we see that work yet, if it is being offered in this moment: who
         // offers does not pay for a fence. So we look twice, and what was on its way has arrived at the second time.
-        let work = || self.others().any(|part| backlog(&part) >= 2);
+        let work = || self.others().iter().any(|part| backlog(part) >= 2);
         if !work() && !runner.await_call_for(LAST_LOOK) && !work() {
             runner.await_call();
         }
@@ -95,7 +104,7 @@ impl Local {
 
     fn wake_another(&self) {
         if self.part().system.somebody_sleeps()
-            && let Some(sleeper) = self.others().find(|part| part.asleep.swap(false, Ordering::SeqCst))
+            && let Some(sleeper) = self.others().iter().find(|part| part.asleep.swap(false, Ordering::SeqCst))
         {
             sleeper.system.wakes_up();
             sleeper.poke();

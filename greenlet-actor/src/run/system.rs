@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use greenlet_core::{AsyncResult, Hub, HubThread, StackSize, catch};
@@ -37,12 +37,21 @@ pub(crate) struct Shared {
     several: bool,
     /// By index; `None` when it has ended. Their `Part`s refer back to this, until they end.
     parts: RwLock<Vec<Option<Arc<Part>>>>,
+    /// How often they have changed.
+    changes: AtomicU64,
     pub(super) sleeping: AtomicUsize,
 }
 
 impl Shared {
     fn new(name: String, settings: SystemSettings, several: bool) -> Arc<Shared> {
-        Arc::new(Shared { name, settings, several, parts: RwLock::default(), sleeping: AtomicUsize::new(0) })
+        Arc::new(Shared {
+            name,
+            settings,
+            several,
+            parts: RwLock::default(),
+            changes: AtomicU64::new(0),
+            sleeping: AtomicUsize::new(0),
+        })
     }
 
     /// Of a thread that is in no system.
@@ -66,6 +75,10 @@ impl Shared {
         self.parts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn part(&self, index: u32) -> Option<Arc<Part>> {
         self.parts().get(index as usize).cloned().flatten()
     }
@@ -77,11 +90,13 @@ impl Shared {
             parts.resize_with(at + 1, || None);
         }
         parts[at] = Some(part);
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, index: u32) {
         let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
         let removed = parts.get_mut(index as usize).and_then(Option::take);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         drop(parts);
         drop(removed);
     }
