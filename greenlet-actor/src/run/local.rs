@@ -93,6 +93,9 @@ impl Local {
         embed::add_service(local.clone());
         // The end of the hub kills its greenlets, and with this one all actors.
         let close = Close(local.clone());
+        if local.lacks_scout() {
+            local.call_runner();
+        }
         run_callback(move || {
             let keep = move || {
                 let _close = close;
@@ -171,6 +174,12 @@ impl Local {
         !self.queue.borrow().is_empty()
             || self.shared.as_ref().is_some_and(|shared| !shared.is_empty())
             || self.part.has_remote()
+    }
+
+    /// Whether nobody here would see what other hubs have to do: all runners are busy, and may be suspended for long.
+    #[inline]
+    fn lacks_scout(&self) -> bool {
+        self.shared.is_some() && self.idle.borrow().is_empty()
     }
 
     /// The next activation.
@@ -255,6 +264,11 @@ impl Local {
         self.me.upgrade().expect("whoever calls this keeps it")
     }
 
+    /// How many runners may wait to be called: where there are other hubs, one has to look at them.
+    fn most_idle(&self) -> usize {
+        self.settings.idle_runners.max(usize::from(self.shared.is_some()))
+    }
+
     fn enlist(&self) -> Rc<Runner> {
         let mut runners = self.runners.borrow_mut();
         let at = runners.iter().position(Option::is_none).unwrap_or_else(|| {
@@ -306,14 +320,14 @@ impl Local {
         while runner.has_budget() && !runner.is_retired() {
             let Some(actor) = self.next() else { return activations };
             activations += 1;
-            if self.has_work() {
+            if self.has_work() || self.lacks_scout() {
                 self.call_runner();
             }
             self.begin(actor, runner);
             // Afterwards: an actor that is begun comes to at least one message.
             runner.spend();
         }
-        if self.has_work() {
+        if self.has_work() || (runner.is_retired() && self.lacks_scout()) {
             self.call_runner();
         }
         activations
@@ -526,7 +540,7 @@ fn run(called: Called) {
     embed::become_service();
     loop {
         local.serve(&enlisted.runner);
-        if enlisted.runner.is_retired() || local.idle.borrow().len() >= local.settings.idle_runners {
+        if enlisted.runner.is_retired() || local.idle.borrow().len() >= local.most_idle() {
             return;
         }
         let idle = Idle::new(&local, &enlisted.runner);

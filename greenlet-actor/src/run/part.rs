@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_deque::{Injector, Steal, Stealer};
+use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use greenlet_core::{Event, HubHandle};
 
 use super::system::Shared;
 use super::{Activation, Local};
 use crate::cell::AnyCell;
+use crate::life::flag;
 
 pub(crate) struct Part {
     pub(super) index: u32,
@@ -17,6 +18,8 @@ pub(crate) struct Part {
     pub(super) system: Arc<Shared>,
     /// Activations that came from other threads.
     remote: Injector<Activation>,
+    /// Of these, those that other hubs may take.
+    open: Injector<Activation>,
     /// Its loop was told of them, or of work that can be stolen, and has not looked yet.
     pub(super) poked: AtomicBool,
     /// What other hubs may take; `None` in a system of one.
@@ -73,6 +76,7 @@ impl Part {
             hub,
             system,
             remote: Injector::new(),
+            open: Injector::new(),
             poked: AtomicBool::new(false),
             stealer,
             running: AtomicBool::new(false),
@@ -159,13 +163,21 @@ impl Part {
 
     /// How much waits here, roughly.
     pub(super) fn load(&self) -> usize {
-        let waiting = self.stealer.as_ref().map_or(0, Stealer::len) + self.remote.len();
+        let waiting = self.stealer.as_ref().map_or(0, Stealer::len) + self.remote.len() + self.open.len();
         waiting * 16 + self.live()
     }
 
     pub(super) fn push_remote(&self, actor: Activation) {
-        self.remote.push(actor);
-        self.poke();
+        if self.stealer.is_some() && !actor.life().has(flag::PINNED) {
+            self.open.push(actor);
+            self.poke();
+            if self.running.load(Ordering::Relaxed) {
+                self.system.wake_another(self.index);
+            }
+        } else {
+            self.remote.push(actor);
+            self.poke();
+        }
         // Of us and who sees to the last ones, one sees the other.
         fence(Ordering::SeqCst);
         if self.over.load(Ordering::SeqCst) {
@@ -188,20 +200,28 @@ impl Part {
     }
 
     pub(super) fn take_remote(&self) -> Option<Activation> {
-        if self.remote.is_empty() {
-            return None;
-        }
+        take(&self.remote).or_else(|| take(&self.open))
+    }
+
+    pub(super) fn has_remote(&self) -> bool {
+        !self.remote.is_empty() || !self.open.is_empty()
+    }
+
+    /// How many wait here that other hubs may take.
+    pub(super) fn backlog(&self) -> usize {
+        self.stealer.as_ref().map_or(0, |stealer| stealer.len() + self.open.len())
+    }
+
+    /// Takes some of them: one is returned, the others go to `to`.
+    pub(super) fn take_backlog(&self, to: &Worker<Activation>) -> Option<Activation> {
+        let stealer = self.stealer.as_ref()?;
         loop {
-            match self.remote.steal() {
+            match stealer.steal_batch_and_pop(to).or_else(|| self.open.steal_batch_and_pop(to)) {
                 Steal::Success(actor) => return Some(actor),
                 Steal::Empty => return None,
                 Steal::Retry => {}
             }
         }
-    }
-
-    pub(super) fn has_remote(&self) -> bool {
-        !self.remote.is_empty()
     }
 
     /// Has a runner look for work.
@@ -213,6 +233,19 @@ impl Part {
                     local.poked();
                 }
             });
+        }
+    }
+}
+
+fn take(queue: &Injector<Activation>) -> Option<Activation> {
+    if queue.is_empty() {
+        return None;
+    }
+    loop {
+        match queue.steal() {
+            Steal::Success(actor) => return Some(actor),
+            Steal::Empty => return None,
+            Steal::Retry => {}
         }
     }
 }

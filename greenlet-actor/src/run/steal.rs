@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_deque::Steal;
-
 use super::part::{Counts, Part};
 use super::{Activation, Local, Runner};
 
@@ -21,7 +19,7 @@ const LAST_LOOK: Duration = Duration::from_millis(2);
 impl Local {
     /// Takes what waits behind something else on another hub.
     pub(super) fn steal(&self) -> Option<Activation> {
-        self.others().iter().find_map(|part| if backlog(part) >= 2 { self.take_from(part) } else { None })
+        self.others().iter().find_map(|part| if part.backlog() >= 2 { self.take_from(part) } else { None })
     }
 
     /// The other hubs, from the next one on. Looked up when hubs have come or gone, not each time: a lock that all of them take would be
@@ -40,17 +38,11 @@ impl Local {
     }
 
     fn take_from(&self, part: &Part) -> Option<Activation> {
-        let (stealer, shared) = (part.stealer.as_ref()?, self.shared.as_ref()?);
-        loop {
-            match stealer.steal_batch_and_pop(shared) {
-                Steal::Success(actor) => {
-                    Counts::add(&self.part().counts().stolen, 1);
-                    return Some(actor);
-                }
-                Steal::Empty => return None,
-                Steal::Retry => {}
-            }
+        let taken = part.take_backlog(self.shared.as_ref()?);
+        if taken.is_some() {
+            Counts::add(&self.part().counts().stolen, 1);
         }
+        taken
     }
 
     /// Waits to be called, and looks around meanwhile.
@@ -64,7 +56,7 @@ impl Local {
             for part in self.others().iter() {
                 let begun = part.counts().activations.load(Ordering::Relaxed);
                 let stands = seen.contains(&(part.index, begun));
-                let waiting = backlog(part);
+                let waiting = part.backlog();
                 if (waiting >= 2 || waiting == 1 && stands)
                     && let Some(actor) = self.take_from(part)
                 {
@@ -85,7 +77,7 @@ impl Local {
         let asleep = Asleep::new(self.part());
         // Who had work for us just before did not see that we sleep. Nor may we see that work yet, if it is being offered in this moment: who
         // offers does not pay for a fence. So we look twice, and what was on its way has arrived at the second time.
-        let work = || self.others().iter().any(|part| backlog(part) >= 2);
+        let work = || self.others().iter().any(|part| part.backlog() >= 2);
         if !work() && !runner.await_call_for(LAST_LOOK) && !work() {
             runner.await_call();
         }
@@ -98,16 +90,7 @@ impl Local {
         if self.part().running.load(Ordering::Relaxed)
             || self.shared.as_ref().is_some_and(|shared| shared.len() >= 2)
         {
-            self.wake_another();
-        }
-    }
-
-    fn wake_another(&self) {
-        if self.part().system.somebody_sleeps()
-            && let Some(sleeper) = self.others().iter().find(|part| part.asleep.swap(false, Ordering::SeqCst))
-        {
-            sleeper.system.wakes_up();
-            sleeper.poke();
+            self.part().system.wake_another(self.part().index);
         }
     }
 }
@@ -132,9 +115,4 @@ impl Drop for Asleep<'_> {
             self.0.system.wakes_up();
         }
     }
-}
-
-/// What waits there that may be taken.
-fn backlog(part: &Part) -> usize {
-    part.stealer.as_ref().map_or(0, crossbeam_deque::Stealer::len)
 }

@@ -405,7 +405,19 @@ impl Shared {
         self.sleeping.fetch_sub(1, Ordering::SeqCst);
     }
 
-    pub(super) fn somebody_sleeps(&self) -> bool {
-        self.sleeping.load(Ordering::SeqCst) != 0
+    /// The other hubs, from the next one on. No lock is held between two of them: whoever looks may suspend.
+    pub(super) fn others(&self, own: u32) -> impl Iterator<Item = Arc<Part>> {
+        let (own, count) = (own as usize, self.parts().len());
+        (1..count).filter_map(move |step| self.part(((own + step) % count) as u32))
+    }
+
+    /// Something waits on a hub that others may take: if one of them sleeps, it is told.
+    pub(super) fn wake_another(&self, own: u32) {
+        if self.sleeping.load(Ordering::SeqCst) != 0
+            && let Some(sleeper) = self.others(own).find(|part| part.asleep.swap(false, Ordering::SeqCst))
+        {
+            self.wakes_up();
+            sleeper.poke();
+        }
     }
 }
