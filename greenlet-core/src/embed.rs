@@ -125,6 +125,9 @@ pub trait Service {
     fn is_busy(&self) -> bool;
     /// Waits until nothing is left, or somewhat less long.
     fn join(&self);
+    /// The hub ends its greenlets: what they are the library's for is to end too. Called in the main greenlet, before each round of
+    /// kills; greenlets that are spawned here have had their first turn when they are killed. It must not wait.
+    fn end(&self) {}
 }
 
 /// Adds to what the current thread's hub has to do before it is done. It is kept until the hub ends.

@@ -44,6 +44,8 @@ pub(crate) struct Local {
     /// By index, from 1.
     runners: RefCell<Vec<Option<Rc<Runner>>>>,
     closed: Cell<bool>,
+    /// There is a greenlet that closes this when it is killed.
+    ends: Cell<bool>,
     /// How many greenlets end what is left.
     ending: Cell<usize>,
     /// Calls a runner once more, if one did not come.
@@ -85,27 +87,17 @@ impl Local {
             idle: RefCell::default(),
             runners: RefCell::default(),
             closed: Cell::new(false),
+            ends: Cell::new(false),
             ending: Cell::new(0),
             again: RefCell::default(),
             me: me.clone(),
         });
-        LOCAL.set(Some(local.clone()));
+        // Not there any more when the thread ends.
+        let _ = LOCAL.try_with(|current| current.replace(Some(local.clone())));
         embed::add_service(local.clone());
-        // The end of the hub kills its greenlets, and with this one all actors.
-        let close = Close(local.clone());
         if local.lacks_scout() {
             local.call_runner();
         }
-        run_callback(move || {
-            let keep = move || {
-                let _close = close;
-                embed::become_service();
-                loop {
-                    Event::new().wait();
-                }
-            };
-            drop(Builder::new().name("actors").spawn(keep));
-        });
         local
     }
 
@@ -386,7 +378,7 @@ impl Local {
         self.closed.set(true);
         self.standby.set(false);
         self.again.take();
-        LOCAL.with(|local| {
+        let _ = LOCAL.try_with(|local| {
             let mut local = local.borrow_mut();
             if local.as_ref().is_some_and(|local| std::ptr::eq(&raw const **local, self)) {
                 *local = None;
@@ -443,6 +435,22 @@ impl embed::Service for Local {
     fn join(&self) {
         self.part.await_end();
     }
+
+    /// The greenlets of the hub are about to be killed: one of them takes the actors along.
+    fn end(&self) {
+        if self.ends.replace(true) {
+            return;
+        }
+        let close = Close(self.me());
+        let keep = move || {
+            let _close = close;
+            embed::become_service();
+            loop {
+                Event::new().wait();
+            }
+        };
+        drop(Builder::new().name("actors").spawn(keep));
+    }
 }
 
 /// Dropped with the greenlet that the end of the hub kills.
@@ -498,8 +506,13 @@ impl Drop for Apart {
     }
 }
 
+/// The thread ends. If it did so without a [`run`](greenlet_core::run), nobody has ended the actors.
 impl Drop for Local {
     fn drop(&mut self) {
+        if !self.closed.get() {
+            self.close();
+            self.part.end();
+        }
         while let Some(actor) = self.take_any() {
             actor.abandon();
         }

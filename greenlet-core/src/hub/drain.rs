@@ -139,6 +139,7 @@ impl Hub {
         for _ in 0..KILLS {
             // What other threads asked for before is done first.
             self.take_arrivals();
+            self.end_services();
             let live = self.live_greenlets();
             for greenlet in &live {
                 greenlet.kill_with(Kill::default().no_wait());
@@ -150,14 +151,32 @@ impl Hub {
                 sleep(Duration::from_micros(100));
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
-            if self.live_greenlets().is_empty() {
+            // What was begun by a destructor is left to the next round.
+            let busy = self.services.borrow().iter().any(|service| service.is_busy());
+            if self.live_greenlets().is_empty() && !busy {
                 break;
             }
         }
+        let services = self.services.take();
+        report::contain(|| drop(services));
         main.shielded.set(false);
         for survivor in self.live_greenlets() {
             report::error(format_args!("{survivor} survived every kill at the end of its hub"));
         }
+    }
+}
+
+impl Hub {
+    /// What libraries run here ends by itself, and sees to the rest when its greenlets are killed.
+    fn end_services(&self) {
+        let services = self.services.borrow().clone();
+        if services.is_empty() {
+            return;
+        }
+        for service in &services {
+            report::contain(|| service.end());
+        }
+        yield_now();
     }
 }
 
@@ -290,9 +309,14 @@ impl Hub {
         let handler = self.error_handler.take();
         report::contain(|| drop(handler));
         while let Some(entry) = self.ready.pop() {
-            if let Entry::Resume(header) = entry
-                && header != self.main
-            {
+            let header = match entry {
+                Entry::Resume(header) => header,
+                Entry::Call(callback) => {
+                    report::contain(|| drop(callback));
+                    continue;
+                }
+            };
+            if header != self.main {
                 // SAFETY: whoever is in the queue is kept until popped.
                 let local = unsafe { &header.as_ref().local };
                 local.queued.set(false);
