@@ -11,7 +11,7 @@
 //! actor agree by the order of their steps: the one makes `rare` and then looks at `ENDED`, the other sets `ENDED` and then looks
 //! for `rare`, all of it sequentially consistent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -94,7 +94,7 @@ pub(crate) struct State {
     stop: Option<Stop>,
     /// Why it has ended.
     exit: Option<Exit>,
-    pub(crate) links: HashMap<ActorId, Link>,
+    pub(crate) links: BTreeMap<ActorId, Link>,
     /// Who monitors it.
     pub(crate) monitors: Vec<(MonitorId, Watcher)>,
     /// Timers whose messages are still to come.
@@ -169,7 +169,7 @@ pub(crate) type OnEnd = Box<dyn FnOnce(ActorId, &Exit) + Send>;
 
 /// Who wants to know of an end.
 pub(crate) struct Concerned {
-    pub(crate) links: HashMap<ActorId, Link>,
+    pub(crate) links: BTreeMap<ActorId, Link>,
     pub(crate) monitors: Vec<(MonitorId, Watcher)>,
     pub(crate) timers: BTreeMap<TimerId, Arc<dyn AnyTimer>>,
 }
