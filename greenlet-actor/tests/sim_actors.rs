@@ -11,9 +11,9 @@ use greenlet_actor::{
 use greenlet_core::sim::{self, Order as Schedule, Sim, victim};
 use greenlet_core::{joinall, sleep, spawn, yield_now};
 
-/// How many seeds; `GREENLET_SIM_SEEDS` for more.
+/// How many seeds; `ACTOR_SIM_SEEDS` for more.
 fn seeds(default: u64) -> std::ops::Range<u64> {
-    let wanted = std::env::var("GREENLET_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let wanted = std::env::var("ACTOR_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     0..wanted.unwrap_or(default)
 }
 

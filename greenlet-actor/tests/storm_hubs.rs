@@ -1,5 +1,5 @@
 //! Trees of 10,000 actors on two hubs under random fire from both, from another hub and from a thread. `GREENLET_SEED` replays one seed (as far as
-//! threads allow that); `GREENLET_STORM_SECONDS` goes on with more of them for so long.
+//! threads allow that); `ACTOR_STORM_SECONDS` goes on with more of them for so long.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -395,12 +395,12 @@ fn trees_on_two_hubs_weather_any_storm() {
     }));
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let (actors, shots) = if cfg!(debug_assertions) { (2000, 5000) } else { (10_000, 20_000) };
-    let seeds = match (number("GREENLET_SEED"), number("GREENLET_STORM_SECONDS")) {
+    let seeds = match (number("GREENLET_SEED"), number("ACTOR_STORM_SECONDS")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(_)) => 0..u64::MAX,
         (None, None) => 0..3,
     };
-    let limit = Duration::from_secs(number("GREENLET_STORM_SECONDS").unwrap_or(u64::from(u32::MAX)));
+    let limit = Duration::from_secs(number("ACTOR_STORM_SECONDS").unwrap_or(u64::from(u32::MAX)));
     let start = Instant::now();
     for seed in seeds {
         if start.elapsed() > limit {
