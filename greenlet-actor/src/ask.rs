@@ -77,7 +77,8 @@ pub enum AskError {
     #[error("an actor cannot ask itself")]
     Itself,
     /// The actor that is asked waits for an answer of the asker, by itself or through others: each would wait for ever. The chain begins
-    /// and ends with the asker.
+    /// and ends with the asker. An actor that has gone on to other messages and kept the [`Reply`], or passed it on, is no part of such a chain:
+    /// the answer may come from elsewhere, so there the timeout decides.
     #[error("deadlock: {}", Chain(_0))]
     Deadlock(Vec<ActorId>),
     /// The mailbox is full, and made to refuse.
@@ -106,11 +107,21 @@ impl Asking {
             return Err(AskError::Itself);
         }
         let me = AnyActor::new(me);
-        let before = me.life().rare().state().asking.replace(asked.any_cell());
+        let rare = me.life().rare();
+        rare.asked_at.store(u64::MAX, Ordering::Release);
+        let before = rare.state().asking.replace(asked.any_cell());
         drop(before);
         let asking = Asking(Some(me));
         asking.find_cycle(asked.life())?;
         Ok(asking)
+    }
+
+    /// The question is in the mailbox of the other one.
+    #[inline]
+    fn sent<M: Send + 'static>(&self, asked: &ActorRef<M>) {
+        if let Some(me) = &self.0 {
+            me.life().rare().asked_at.store(asked.mailbox().sent(), Ordering::Release);
+        }
     }
 
     /// Follows who waits for whom. Each has noted whom it asks before it looks, so of those who close a circle at the same time one sees it.
@@ -188,7 +199,7 @@ impl<M: Send + 'static> ActorRef<M> {
     /// ```
     #[inline]
     pub fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> M, timeout: Duration) -> Result<T, AskError> {
-        let _asking = Asking::begin(self)?;
+        let asking = Asking::begin(self)?;
         let (reply, answer) = Reply::channel();
         let question = question(reply);
         let mut left = timeout;
@@ -196,6 +207,7 @@ impl<M: Send + 'static> ActorRef<M> {
         if let Err(error) = Local::running_at_once(|| self.try_send(question)) {
             left = self.wait_to_ask(error, timeout)?;
         }
+        asking.sent(self);
         answer.recv_timeout(left).map_err(|error| self.no_answer(error, timeout))
     }
 
@@ -219,7 +231,7 @@ impl<M: Send + 'static> ActorRef<M> {
     pub fn request<T>(&self, question: impl FnOnce(Reply<T>) -> M) -> Result<Request<M, T>, AskError> {
         let (reply, answer) = Reply::channel();
         match self.send(question(reply)) {
-            Ok(()) => Ok(Request { asked: self.clone(), answer }),
+            Ok(()) => Ok(Request { asked: self.clone(), at: self.mailbox().sent(), answer }),
             Err(SendError::Full(_)) => Err(AskError::Full),
             Err(SendError::Ended(_)) => Err(self.ended()),
         }
@@ -255,6 +267,8 @@ impl<M: Send + 'static> ActorRef<M> {
 /// An answer that will come: see [`ActorRef::request`]. Dropping it gives the answer up.
 pub struct Request<M, T> {
     asked: ActorRef<M>,
+    /// Where the question stands in its mailbox, or somewhat before.
+    at: u64,
     answer: oneshot::Receiver<T>,
 }
 
@@ -264,7 +278,9 @@ impl<M: Send + 'static, T> Request<M, T> {
     /// # Errors
     /// As [`ask`](ActorRef::ask).
     pub fn wait(&self, timeout: Duration) -> Result<T, AskError> {
-        let _asking = Asking::begin(&self.asked)?;
+        // Who is past the question has answered, or left that to another one.
+        let past = self.asked.mailbox().taken() > self.at || self.answer.is_ready();
+        let _asking = if past { Asking(None) } else { Asking::begin(&self.asked)? };
         self.answer.recv_timeout(timeout).map_err(|error| self.asked.no_answer(error, timeout))
     }
 

@@ -82,6 +82,8 @@ pub(crate) struct Rare {
     pub(crate) ended: Event,
     /// Set when a message comes for a handler that waits for one.
     pub(crate) arrived: Event,
+    /// Where its question stands in the mailbox of the actor whose answer its handler waits for, or somewhat before.
+    pub(crate) asked_at: AtomicU64,
     observed: OnceLock<Box<Observed>>,
     state: Mutex<State>,
 }
@@ -189,6 +191,7 @@ impl Rare {
             started: OnceLock::new(),
             ended: Event::new(),
             arrived: Event::new(),
+            asked_at: AtomicU64::new(u64::MAX),
             observed: OnceLock::new(),
             state: Mutex::default(),
         }
@@ -403,9 +406,12 @@ impl Life {
         true
     }
 
-    /// The actor whose answer its handler waits for.
+    /// The actor whose answer its handler waits for, if that one has not come past the question yet. Once it has, the answer comes from
+    /// elsewhere, or later, and nobody can say what that depends on.
     pub(crate) fn asks(&self) -> Option<AnyActor> {
-        self.try_rare()?.state().asking.clone()
+        let rare = self.try_rare()?;
+        let asked = rare.state().asking.clone()?;
+        (asked.cell().handled() <= rare.asked_at.load(Ordering::Acquire)).then_some(asked)
     }
 
     /// Takes a held actor back, to be run.

@@ -107,6 +107,11 @@ impl<T> Mailbox<T> {
         usize::try_from(self.sent.load(Ordering::Relaxed).saturating_sub(taken)).unwrap_or(usize::MAX)
     }
 
+    /// How many were ever sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// How many the owner has taken out.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)

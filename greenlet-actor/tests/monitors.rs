@@ -2,14 +2,14 @@
 
 mod probe;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greenlet_actor::{
     Actor, ActorBuilder, ActorRef, AskError, Context, Down, Exit, MonitorId, Overflow, Reply, SendError,
     late_replies,
 };
-use greenlet_core::{Event, sleep, spawn, yield_now};
+use greenlet_core::{AsyncResult, Event, sleep, spawn, yield_now};
 use probe::{Ask, Elsewhere, Job, LONG, Log, Probe, no_disk, on_hub, word};
 
 /// Notes each DOWN and each word that it is sent.
@@ -525,5 +525,83 @@ fn greenlets_of_actors_may_ask_in_circles() {
             Ok(())
         });
         assert!(answer.unwrap());
+    });
+}
+
+#[test]
+fn who_waits_for_an_answer_from_elsewhere_may_be_asked_by_the_one_that_passed_the_question_on() {
+    on_hub(|| {
+        let (router, client) = (Probe::new().spawn_local(), Probe::new().spawn_local());
+        let (kept, keep) = (Arc::new(AsyncResult::new()), Arc::new(Mutex::new(None)));
+        let (asked, taken) = (router.clone(), kept.clone());
+        let answered = Arc::new(AsyncResult::new());
+        let tell = answered.clone();
+        client.run(move |_| {
+            let passed_on = |reply: Reply<u32>| -> Job {
+                Box::new(move |_| {
+                    *keep.lock().unwrap() = Some(reply);
+                    taken.set(keep);
+                    Ok(())
+                })
+            };
+            tell.set(asked.ask(passed_on, LONG).unwrap());
+            Ok(())
+        });
+        let reply = kept.get().unwrap().lock().unwrap().take().unwrap();
+        // The router comes to its next message, and asks the client, which waits for what the router has given away.
+        let other = client.clone();
+        let question = router
+            .request(|inner: Reply<bool>| -> Job {
+                Box::new(move |_| {
+                    let back = other.ask(
+                        |reply: Reply<()>| -> Job {
+                            Box::new(move |_| {
+                                reply.send(());
+                                Ok(())
+                            })
+                        },
+                        LONG,
+                    );
+                    inner.send(back.is_ok());
+                    Ok(())
+                })
+            })
+            .unwrap();
+        sleep(Duration::from_millis(1));
+        reply.send(7);
+        assert!(question.wait(LONG).unwrap(), "taken for a circle");
+        assert_eq!(answered.get().unwrap(), 7);
+    });
+}
+
+#[test]
+fn an_answer_that_is_there_is_no_part_of_a_circle() {
+    on_hub(|| {
+        let (a, b) = (Probe::new().spawn_local(), Probe::new().spawn_local());
+        let (first, second) = (a.clone(), b.clone());
+        let got = a.query(move |_, reply| {
+            let request = second
+                .request(|inner: Reply<u32>| -> Job {
+                    Box::new(move |_| {
+                        inner.send(3);
+                        // And now it asks back, in the same handler.
+                        let _ = first.ask(
+                            |reply: Reply<()>| -> Job {
+                                Box::new(move |_| {
+                                    reply.send(());
+                                    Ok(())
+                                })
+                            },
+                            LONG,
+                        );
+                        Ok(())
+                    })
+                })
+                .unwrap();
+            sleep(Duration::from_millis(1));
+            reply.send(request.wait(LONG).ok());
+            Ok(())
+        });
+        assert_eq!(got.unwrap(), Some(3));
     });
 }

@@ -161,6 +161,11 @@ impl<T> Receiver<T> {
         self.recv_until(None)
     }
 
+    /// Whether it is decided: there is a value, or there will be none. Then no wait suspends.
+    pub fn is_ready(&self) -> bool {
+        self.shared.state.lock().closed
+    }
+
     /// [`recv`](Receiver::recv), for [`select!`](crate::select!) and `.await`.
     pub fn recv_op(&self) -> Operation<impl Attempt<Output = Result<T, Closed>>> {
         Operation(WhenReady { object: self, output: |receiver| receiver.try_recv().map_err(|_| Closed) })
@@ -228,7 +233,9 @@ mod tests {
         run(|| {
             let (sender, receiver) = channel();
             assert_eq!(receiver.try_recv(), Err(RecvTimeoutError::TimedOut));
+            assert!(!receiver.is_ready());
             sender.send(1).unwrap();
+            assert!(receiver.is_ready());
             assert_eq!(receiver.recv(), Ok(1));
             let (sender, receiver) = channel();
             let waiting = spawn(move || receiver.recv());
