@@ -101,6 +101,7 @@ pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError, ShutdownTerm};
 pub use monitor::{Down, MonitorId};
 pub use receive::NoMatch;
+pub use run::shutdown::{Late, ShutdownReport, SystemHandle};
 pub use run::system::{System, SystemBuilder};
 pub use stash::{DEFAULT_STASH_LIMIT, StashFull};
 pub use supervisor::{

@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use greenlet_core::{AsyncResult, Hub, HubThread, StackSize, catch};
 
 use super::Local;
 use super::part::{Home, Part};
+use super::shutdown::Tops;
 use crate::exit::Exit;
 use crate::life::Force;
 use crate::signals;
@@ -38,11 +39,20 @@ pub(crate) struct Shared {
     /// By index; `None` when it has ended. Their `Part`s refer back to this, until they end.
     parts: RwLock<Vec<Option<Arc<Part>>>>,
     pub(super) sleeping: AtomicUsize,
+    /// What is stopped in good order when it ends.
+    pub(super) tops: Mutex<Tops>,
 }
 
 impl Shared {
     fn new(name: String, settings: SystemSettings, several: bool) -> Arc<Shared> {
-        Arc::new(Shared { name, settings, several, parts: RwLock::default(), sleeping: AtomicUsize::new(0) })
+        Arc::new(Shared {
+            name,
+            settings,
+            several,
+            parts: RwLock::default(),
+            sleeping: AtomicUsize::new(0),
+            tops: Mutex::default(),
+        })
     }
 
     /// Of a thread that is in no system.
@@ -82,8 +92,14 @@ impl Shared {
     pub(super) fn remove(&self, index: u32) {
         let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
         let removed = parts.get_mut(index as usize).and_then(Option::take);
+        let was_last = parts.iter().all(Option::is_none);
         drop(parts);
         drop(removed);
+        if was_last {
+            // They refer back to this.
+            let tops = std::mem::take(&mut *self.tops.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(tops);
+        }
     }
 
     /// All that have not ended.
@@ -101,7 +117,7 @@ impl Shared {
     }
 
     /// The hub with the least to do.
-    fn least_loaded(&self) -> Option<Arc<Part>> {
+    pub(super) fn least_loaded(&self) -> Option<Arc<Part>> {
         self.all().into_iter().min_by_key(|part| part.load())
     }
 }
