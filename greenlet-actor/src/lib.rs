@@ -63,6 +63,8 @@
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
 //! | [`System`] | several hubs |
 //! | [`sys`], [`testkit`] | looking at them from outside, and testing them |
+//! | [`TaskSupervisor`], [`Task`] | functions that run on their own, supervised |
+//! | [`SystemHandle`], [`ShutdownReport`] | the end of a program in good order |
 //! | [`DynamicSupervisor`], [`PartitionSupervisor`], [`Backoff`] | children that come and go, by the hundred thousand; restarts that wait |
 
 #![deny(unsafe_code)]
@@ -92,6 +94,7 @@ mod supervisor;
 pub mod sys;
 pub mod testkit;
 mod timer;
+mod task;
 
 pub use actor::{Actor, ActorBuilder};
 pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
@@ -111,3 +114,4 @@ pub use supervisor::{
     TerminateChildError, supervisor, worker, worker_local,
 };
 pub use timer::{Cancelled, TimerRef};
+pub use task::{Task, TaskError, TaskStream, TaskSupervisor, Tasks};
