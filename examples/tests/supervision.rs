@@ -15,10 +15,3 @@ fn each_strategy_restarts_whom_it_should() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), promised());
 }
-
-#[test]
-fn wrong_arguments_are_explained() {
-    let output = Command::new(env!("CARGO_BIN_EXE_supervision")).arg("now").output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("usage: supervision"));
-}

@@ -92,9 +92,9 @@ mod stash;
 pub mod statem;
 mod supervisor;
 pub mod sys;
+mod task;
 pub mod testkit;
 mod timer;
-mod task;
 
 pub use actor::{Actor, ActorBuilder};
 pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
@@ -113,5 +113,5 @@ pub use supervisor::{
     RestartChildError, Shutdown, StartChildError, StartError, Supervise, Supervisor, SupervisorRef, Template,
     TerminateChildError, supervisor, worker, worker_local,
 };
-pub use timer::{Cancelled, TimerRef};
 pub use task::{Task, TaskError, TaskStream, TaskSupervisor, Tasks};
+pub use timer::{Cancelled, TimerRef};

@@ -135,7 +135,7 @@ impl<F: FnOnce() + Send + 'static> Actor for Run<F> {
     }
 
     fn label((): &()) -> &'static str {
-        std::any::type_name::<F>()
+        "task"
     }
 }
 
@@ -144,6 +144,7 @@ impl Tasks {
         Tasks { supervisor }
     }
 
+    #[track_caller]
     fn start(
         &self,
         job: impl FnOnce() + Send + 'static,
@@ -157,6 +158,7 @@ impl Tasks {
         Ok(self.supervisor.start_spec(spec)?.any_cell())
     }
 
+    #[track_caller]
     fn task<T: Send + 'static>(
         &self,
         f: impl FnOnce() -> T + Send + 'static,
@@ -171,6 +173,7 @@ impl Tasks {
     ///
     /// # Errors
     /// [`StartChildError`].
+    #[track_caller]
     pub fn async_<T: Send + 'static>(
         &self,
         f: impl FnOnce() -> T + Send + 'static,
@@ -182,6 +185,7 @@ impl Tasks {
     ///
     /// # Errors
     /// [`StartChildError`].
+    #[track_caller]
     pub fn async_nolink<T: Send + 'static>(
         &self,
         f: impl FnOnce() -> T + Send + 'static,
@@ -193,6 +197,7 @@ impl Tasks {
     ///
     /// # Errors
     /// [`StartChildError`].
+    #[track_caller]
     pub fn start_child(&self, f: impl FnOnce() + Send + 'static) -> Result<AnyActor, StartChildError> {
         self.start(f, None)
     }
