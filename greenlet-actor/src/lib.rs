@@ -63,6 +63,8 @@
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
 //! | [`System`] | several hubs |
 //! | [`sys`], [`testkit`] | looking at them from outside, and testing them |
+//! | [`TaskSupervisor`], [`Task`] | functions that run on their own, supervised |
+//! | [`SystemHandle`], [`ShutdownReport`] | the end of a program in good order |
 //! | [`DynamicSupervisor`], [`PartitionSupervisor`], [`Backoff`] | children that come and go, by the hundred thousand; restarts that wait |
 
 #![deny(unsafe_code)]
@@ -90,6 +92,7 @@ mod stash;
 pub mod statem;
 mod supervisor;
 pub mod sys;
+mod task;
 pub mod testkit;
 mod timer;
 
@@ -101,6 +104,7 @@ pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError, ShutdownTerm};
 pub use monitor::{Down, MonitorId};
 pub use receive::NoMatch;
+pub use run::shutdown::{Late, ShutdownReport, SystemHandle};
 pub use run::system::{System, SystemBuilder};
 pub use stash::{DEFAULT_STASH_LIMIT, StashFull};
 pub use supervisor::{
@@ -109,4 +113,5 @@ pub use supervisor::{
     RestartChildError, Shutdown, StartChildError, StartError, Supervise, Supervisor, SupervisorRef, Template,
     TerminateChildError, supervisor, worker, worker_local,
 };
+pub use task::{Task, TaskError, TaskStream, TaskSupervisor, Tasks};
 pub use timer::{Cancelled, TimerRef};

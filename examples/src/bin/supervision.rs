@@ -1,148 +1,161 @@
-//! A tree of supervisors whose workers crash on purpose: restarts, escalation, and the end.
+//! Every strategy of supervisors: who is stopped and started again with whom.
 //!
 //! Type
 //!
 //!     cargo run --release -p greenlet-examples --bin supervision
 //!
-//! and you will see a log on stderr; this is some of it (shortened):
+//! and you will see
 //!
-//!     0.200s ERROR failed: panicked at examples/src/bin/supervision.rs:141:17: the drill is broken greenlet=drill
-//!     0.200s  WARN ended: panicked at [...] supervisor=factory child=drill
-//!     0.200s  INFO restarting supervisor=factory child=drill
-//!     0.200s  INFO drill starts
-//!     1.001s ERROR too many restarts; giving up supervisor=factory
-//!     1.001s  WARN ended: shutdown supervisor=top child=factory
-//!     2.002s ERROR too many restarts; giving up supervisor=top
-//!
-//! and after two seconds, on stdout,
-//!
-//!     crane    was started 4 times
-//!     drill    was started 4 times
-//!     factory  was started 2 times
-//!     fuse     was started 4 times
-//!     press    was started 4 times
-//!     the top supervisor ended with: shutdown
-//!
-//! A number after `--` says how many restarts of the factory the top supervisor tolerates: 1 if it is left out.
+//!     one_for_one     b fails: start b
+//!     one_for_all     b fails: stop d, stop c, stop a, start a, start b, start c, start d
+//!     rest_for_one    b fails: stop d, stop c, start b, start c, start d
+//!     temporary       b fails: b is forgotten
+//!     transient       b is done: b is kept, stopped
+//!     significant     b is done: stop d, stop c, stop a, the supervisor has ended with shutdown
+//!     intensity 2     b fails 3 times: start b, start b, stop d, stop c, stop a, the supervisor has ended with shutdown
+//!     back-off        b fails 3 times: start b, start b, start b (after 10 ms, 20 ms and 40 ms)
+//!     a tree          x fails 2 times: start x, stop y, start x, start y (the inner supervisor gave up, and is restarted)
+//!     dynamic         1000 children fail: 1000 run again
+//!     partitions      one of 4 fails: 4 run again
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::io;
-use std::process::ExitCode;
-use std::rc::Rc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use greenlet_actor::{Actor, ChildSpec, Context, Exit, Supervisor, supervisor, worker};
-use greenlet_core::{Timeout, sleep};
-use tracing::info;
+use greenlet_actor::{
+    Actor, ActorRef, AutoShutdown, Backoff, ChildSpec, ChildState, Context, DynamicSupervisor, Exit,
+    PartitionSupervisor, Restart, Supervisor, SupervisorRef, supervisor, worker,
+};
+use greenlet_core::sleep;
 
-const USAGE: &str = "usage: supervision [RESTARTS]    how often the factory may be restarted (0 to 10; 1)";
-const PERIOD: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(60);
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let restarts: Option<usize> = match &arguments[..] {
-        [] => Some(1),
-        [restarts] => restarts.parse().ok().filter(|&restarts| restarts <= 10),
-        _ => None,
-    };
-    let Some(restarts) = restarts else {
-        let given = arguments.join(" ");
-        eprintln!("supervision: RESTARTS is one whole number from 0 to 10, not `{given}`\n{USAGE}");
-        return ExitCode::from(2);
-    };
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_timer(tracing_subscriber::fmt::time::uptime())
-        .with_target(false)
-        .init();
-    // The log has the panics already.
-    std::panic::set_hook(Box::new(|_| {}));
-    let starts = Starts::default();
-    let of_the_factory = starts.clone();
-    let top = Supervisor::one_for_one()
-        .intensity(restarts, PERIOD)
-        .child(supervisor("factory", move || factory(&of_the_factory)))
-        .start_named("top")
-        .expect("no machine fails before it works");
-    let exit = top.join();
-    for (id, starts) in &*starts.borrow() {
-        println!("{id:8} was started {starts} times");
-    }
-    println!("the top supervisor ended with: {exit}");
-    ExitCode::SUCCESS
-}
+/// What happened, in order.
+type Journal = Arc<Mutex<Vec<String>>>;
 
-/// Four crashes are tolerated: one each of the drill, the press and the crane, and the first one of the fuse.
-fn factory(starts: &Starts) -> Supervisor {
-    *starts.borrow_mut().entry("factory").or_default() += 1;
-    Supervisor::one_for_one()
-        .intensity(4, PERIOD)
-        .child(machine("drill", Crash::Panic, 200, starts))
-        .child(machine("press", Crash::Error, 400, starts))
-        .child(machine("crane", Crash::Raise, 600, starts))
-        .child(machine("fuse", Crash::ErrorInEveryLife, 500, starts))
-}
-
-// --- the machines -----------------------------------------------------------------------------------------------
-
-/// How often each part of the tree was started.
-type Starts = Rc<RefCell<BTreeMap<&'static str, u32>>>;
-
-#[derive(Clone, Copy, PartialEq)]
-enum Crash {
-    /// It panics.
-    Panic,
-    /// Its handler returns an error.
-    Error,
-    /// An error is raised in it while it is suspended.
-    Raise,
-    /// As `Error`, and not in its first life only.
-    ErrorInEveryLife,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the {0} is out of order")]
-struct OutOfOrder(&'static str);
-
-struct Machine {
+struct Part {
     id: &'static str,
-    crash: Option<Crash>,
-    after: Duration,
+    journal: Journal,
 }
 
-fn machine(id: &'static str, crash: Crash, after_ms: u64, starts: &Starts) -> ChildSpec {
-    let (starts, first_life) = (starts.clone(), Cell::new(true));
-    worker(id, move || {
-        *starts.borrow_mut().entry(id).or_default() += 1;
-        let crashes = first_life.replace(false) || crash == Crash::ErrorInEveryLife;
-        Machine { id, crash: crashes.then_some(crash), after: Duration::from_millis(after_ms) }
-    })
-}
+impl Actor for Part {
+    /// How it ends.
+    type Message = Exit;
 
-impl Actor for Machine {
-    type Message = (); // go to work
-
-    fn init(&mut self, ctx: &mut Context<Self>) -> Result<(), Exit> {
-        info!("{} starts", self.id);
-        ctx.me().send(())?;
+    fn init(&mut self, _: &mut Context<Self>) -> Result<(), Exit> {
+        self.journal.lock().unwrap().push(format!("start {}", self.id));
         Ok(())
     }
 
-    fn receive(&mut self, (): (), _: &mut Context<Self>) -> Result<(), Exit> {
-        match self.crash {
-            None => sleep(Duration::MAX), // works well
-            Some(Crash::Raise) => {
-                let fault = Timeout::with_error(self.after, OutOfOrder(self.id));
-                fault.start();
-                sleep(Duration::MAX);
-            }
-            Some(crash) => {
-                sleep(self.after);
-                assert!(crash != Crash::Panic, "the {} is broken", self.id);
-                return Err(OutOfOrder(self.id).into());
-            }
+    fn receive(&mut self, exit: Exit, _: &mut Context<Self>) -> Result<(), Exit> {
+        Err(exit)
+    }
+
+    fn terminate(&mut self, exit: &Exit, _: &mut Context<Self>) {
+        if exit.is_shutdown() {
+            self.journal.lock().unwrap().push(format!("stop {}", self.id));
         }
-        Ok(())
     }
+}
+
+fn failure() -> Exit {
+    Exit::error(std::fmt::Error)
+}
+
+fn part(id: &'static str, journal: &Journal) -> ChildSpec {
+    let journal = journal.clone();
+    worker(id, move || Part { id, journal: journal.clone() })
+}
+
+/// Starts the tree with four parts, of which `b` is as given.
+fn four(tree: Supervisor, b: impl FnOnce(ChildSpec) -> ChildSpec) -> (SupervisorRef, Journal) {
+    let journal = Journal::default();
+    let [a, c, d] = ["a", "c", "d"].map(|id| part(id, &journal));
+    let tree = tree.child(a).child(b(part("b", &journal))).child(c).child(d);
+    let tree = tree.start().expect("no part fails before it works");
+    journal.lock().unwrap().clear();
+    (tree, journal)
+}
+
+/// Ends a part, and waits until its supervisor has dealt with that.
+fn end(tree: &SupervisorRef, id: &str, exit: Exit) {
+    let part: ActorRef<Exit> = tree.child(id).expect("it runs");
+    part.send(exit).expect("it runs");
+    part.join();
+    if tree.which_children().is_err() {
+        tree.join();
+    }
+}
+
+fn show(name: &str, (tree, journal): (SupervisorRef, Journal), times: usize, exit: &Exit) {
+    (0..times).for_each(|_| end(&tree, "b", exit.clone()));
+    let mut seen = std::mem::take(&mut *journal.lock().unwrap());
+    match (tree.actor().exit(), tree.which_children()) {
+        (None, Ok(children)) => match children.iter().find(|child| child.id == "b") {
+            None => seen.push("b is forgotten".to_owned()),
+            Some(b) if b.state == ChildState::Stopped => seen.push("b is kept, stopped".to_owned()),
+            Some(_) => {}
+        },
+        _ => seen.push(format!("the supervisor has ended with {}", tree.join())),
+    }
+    let what = if exit.is_normal() { "b is done" } else { "b fails" };
+    let often = if times > 1 { format!(" {times} times") } else { String::new() };
+    println!("{name:15} {what}{often}: {}", seen.join(", "));
+}
+
+fn main() {
+    show("one_for_one", four(Supervisor::one_for_one(), |b| b), 1, &failure());
+    show("one_for_all", four(Supervisor::one_for_all(), |b| b), 1, &failure());
+    show("rest_for_one", four(Supervisor::rest_for_one(), |b| b), 1, &failure());
+    let one = Supervisor::one_for_one;
+    show("temporary", four(one(), |b| b.restart(Restart::Temporary)), 1, &failure());
+    show("transient", four(one(), |b| b.restart(Restart::Transient)), 1, &Exit::Normal);
+    let auto = one().auto_shutdown(AutoShutdown::AnySignificant);
+    show("significant", four(auto, |b| b.restart(Restart::Transient).significant()), 1, &Exit::Normal);
+    show("intensity 2", four(one().intensity(2, MINUTE), |b| b), 3, &failure());
+    back_off();
+    a_tree();
+    let (journal, any) = (Journal::default(), usize::MAX);
+    let make = move || Part { id: "one of many", journal: journal.clone() };
+    let parts = DynamicSupervisor::new().intensity(any, MINUTE).start().expect("nothing can fail");
+    let all: Vec<_> = (0..1000).map(|_| parts.start_child(make.clone()).expect("it starts")).collect();
+    all.iter().for_each(|part| drop(part.send(failure())));
+    let failed = all.iter().filter(|part| part.join().failure().is_some()).count();
+    println!("dynamic         {failed} children fail: {} run again", parts.count_children().unwrap().active);
+    let parts = PartitionSupervisor::workers(move |_| make()).partitions(4).start().expect("all start");
+    let part: ActorRef<Exit> = parts.child("a key").expect("it runs");
+    part.send(failure()).expect("it runs");
+    part.join();
+    println!("partitions      one of 4 fails: {} run again", parts.count_children().unwrap().active);
+}
+
+fn back_off() {
+    let backoff = Backoff::new(Duration::from_millis(10), MINUTE);
+    let (tree, journal) = four(Supervisor::one_for_one().intensity(0, MINUTE), |b| b.backoff(backoff));
+    for least in [10, 20, 40] {
+        let begun = Instant::now();
+        end(&tree, "b", failure());
+        while tree.child::<Exit>("b").is_none() {
+            sleep(Duration::from_millis(1));
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(least), "too early");
+    }
+    let seen = journal.lock().unwrap().join(", ");
+    println!("back-off        b fails 3 times: {seen} (after 10 ms, 20 ms and 40 ms)");
+}
+
+fn a_tree() {
+    let parts = Journal::default();
+    let inner = {
+        let parts = parts.clone();
+        move || Supervisor::one_for_one().child(part("x", &parts)).child(part("y", &parts))
+    };
+    let outer = Supervisor::one_for_one().child(supervisor("inner", inner)).start().expect("all parts start");
+    parts.lock().unwrap().clear();
+    for _ in 0..2 {
+        // Two failures in five seconds are too many for it.
+        end(&outer.supervisor("inner").expect("it runs"), "x", failure());
+        outer.which_children().expect("it runs");
+    }
+    let seen = parts.lock().unwrap().join(", ");
+    println!("a tree          x fails 2 times: {seen} (the inner supervisor gave up, and is restarted)");
 }

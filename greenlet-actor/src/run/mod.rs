@@ -23,6 +23,7 @@ mod local;
 mod part;
 #[allow(unsafe_code)]
 mod runner;
+pub(crate) mod shutdown;
 mod steal;
 pub(crate) mod system;
 

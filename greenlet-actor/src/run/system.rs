@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use greenlet_core::{AsyncResult, Hub, HubThread, StackSize, catch};
 
 use super::Local;
 use super::part::{Home, Part};
+use super::shutdown::Tops;
 use crate::exit::Exit;
 use crate::life::Force;
 use crate::signals;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     /// How often they have changed.
     changes: AtomicU64,
     pub(super) sleeping: AtomicUsize,
+    /// What is stopped in good order when it ends.
+    pub(super) tops: Mutex<Tops>,
 }
 
 impl Shared {
@@ -51,6 +54,7 @@ impl Shared {
             parts: RwLock::default(),
             changes: AtomicU64::new(0),
             sleeping: AtomicUsize::new(0),
+            tops: Mutex::default(),
         })
     }
 
@@ -97,8 +101,14 @@ impl Shared {
         let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
         let removed = parts.get_mut(index as usize).and_then(Option::take);
         self.changes.fetch_add(1, Ordering::Relaxed);
+        let was_last = parts.iter().all(Option::is_none);
         drop(parts);
         drop(removed);
+        if was_last {
+            // They refer back to this.
+            let tops = std::mem::take(&mut *self.tops.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(tops);
+        }
     }
 
     /// All that have not ended.
@@ -116,7 +126,7 @@ impl Shared {
     }
 
     /// The hub with the least to do.
-    fn least_loaded(&self) -> Option<Arc<Part>> {
+    pub(super) fn least_loaded(&self) -> Option<Arc<Part>> {
         self.all().into_iter().min_by_key(|part| part.load())
     }
 }

@@ -22,6 +22,7 @@ use crate::ask::{AskError, Reply};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::life::flag;
+use crate::task::TaskSupervisor;
 
 /// A supervisor of any number of children without ids, each restarted by itself: OTP's `simple_one_for_one`, Elixir's `DynamicSupervisor`.
 ///
@@ -140,6 +141,12 @@ impl sealed::Supervise for DynamicSupervisor {
         }
         // It may be made for another hub, where it stays.
         builder.make(sendable(self.into_actor()), flag::PINNED).into_any()
+    }
+}
+
+impl sealed::Supervise for TaskSupervisor {
+    fn make(self, builder: ActorBuilder) -> AnyActor {
+        self.into_dynamic().make(builder)
     }
 }
 

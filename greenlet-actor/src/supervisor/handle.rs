@@ -9,6 +9,7 @@ use super::supervising::Request;
 use crate::actor_ref::{ActorRef, AnyActor, Linkable};
 use crate::ask::AskError;
 use crate::exit::Exit;
+use crate::task::Tasks;
 
 /// Why a supervisor did not start.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -275,6 +276,11 @@ impl SupervisorRef {
     /// The child with this id, if it runs and is a [`DynamicSupervisor`](super::DynamicSupervisor).
     pub fn dynamic(&self, id: &str) -> Option<DynamicRef> {
         self.child(id).map(DynamicRef::new)
+    }
+
+    /// The child with this id, if it runs and is a [`TaskSupervisor`](crate::TaskSupervisor).
+    pub fn tasks(&self, id: &str) -> Option<Tasks> {
+        self.dynamic(id).map(Tasks::new)
     }
 
     /// The child with this id, if it runs and is a [`PartitionSupervisor`](super::PartitionSupervisor).

@@ -214,9 +214,17 @@ impl PartitionRef {
         usize::try_from(hash % self.slots.0.len() as u64).expect("less than the number of partitions")
     }
 
+    /// The partition of that number, if it runs and takes messages of type `M`.
+    pub fn partition<M: Send + 'static>(&self, number: usize) -> Option<ActorRef<M>> {
+        (number < self.partitions())
+            .then(|| self.slots.get(number))??
+            .downcast()
+            .filter(|actor| !actor.ready())
+    }
+
     /// The partition that this key chooses, if it runs and takes messages of type `M`.
     pub fn child<M: Send + 'static>(&self, key: &(impl Hash + ?Sized)) -> Option<ActorRef<M>> {
-        self.slots.get(self.partition_of(key))?.downcast().filter(|actor: &ActorRef<M>| !actor.ready())
+        self.partition(self.partition_of(key))
     }
 
     /// The partition that this key chooses, if it runs and is a [`DynamicSupervisor`].

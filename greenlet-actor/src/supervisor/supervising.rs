@@ -52,9 +52,7 @@ impl Actor for Supervising {
         ctx.trap_exits();
         for spec in std::mem::take(&mut self.specs) {
             self.check(&spec)?;
-            if let Err(spec) = self.children.add(spec) {
-                return Err(StartError::DuplicateId(spec.id).into());
-            }
+            self.children.add(spec).map_err(StartError::DuplicateId)?;
         }
         for key in self.children.keys_from(None) {
             if let Err(exit) = self.start(key, ctx) {
