@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use greenlet_actor::{Actor, ActorRef, Context, Exit, Reply, Supervisor, System, worker};
+use greenlet_actor::{Actor, ActorRef, Context, DynamicSupervisor, Exit, Reply, System};
 use greenlet_core::oneshot;
 
 use super::programs::{ACCOUNTS, BALANCE, Order, orders};
@@ -131,17 +131,15 @@ impl Library for Greenlets {
         let time = system(cores, || {
             let (sink, all_are_back) = oneshot::channel();
             let latch = Latch::new(2 * children, sink);
-            let mut supervisor = Supervisor::one_for_one().intensity(usize::MAX, LONG);
-            for child in 0..children {
+            let supervisor = DynamicSupervisor::new().intensity(usize::MAX, LONG).start().expect("it starts");
+            let start = |_| {
                 let latch = latch.clone();
-                supervisor = supervisor.child(worker(child.to_string(), move || Crashing(latch.clone())));
-            }
-            let tree = supervisor.start().expect("the children start");
-            let crashing = tree.which_children().expect("it answers");
-            let crashing: Vec<_> = crashing.into_iter().filter_map(|child| child.actor).collect();
+                supervisor.start_child(move || Crashing(latch.clone())).expect("the child starts")
+            };
+            let crashing: Vec<_> = (0..children).map(start).collect();
             let start = Instant::now();
             for child in crashing {
-                child.send_exit(Exit::error(std::io::Error::other("crash")));
+                assert!(child.send(()).is_ok());
             }
             assert_eq!(all_are_back.recv(), Ok(2 * children));
             start.elapsed()
