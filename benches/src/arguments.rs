@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 
 use crate::harness::{Options, Runtime, Suite};
+#[cfg(feature = "net")]
 use crate::servers::Setup;
 use crate::suites::SUITES;
 
 /// The hidden subcommand with which the program starts itself to measure; see [`worker`](crate::worker).
 pub const WORKER: &str = "worker";
 
+#[cfg(feature = "net")]
 /// The hidden subcommand with which the program starts a server to be measured; see [`servers`](crate::servers).
 pub const SERVER: &str = "server";
 
@@ -22,6 +24,7 @@ pub enum Command {
     /// Measure what standard input asks for, for one runtime.
     Worker { suite: &'static Suite, runtime: &'static Runtime },
     /// Serve until standard input ends.
+    #[cfg(feature = "net")]
     Server(Setup),
 }
 
@@ -37,6 +40,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, Str
             let runtime = suite.runtime(&name).ok_or_else(|| format!("unknown runtime '{name}'"))?;
             Ok(Command::Worker { suite, runtime })
         }
+        #[cfg(feature = "net")]
         Some(SERVER) => {
             let words: Vec<String> = arguments.collect();
             Setup::parse(&words).map(Command::Server).ok_or_else(|| format!("not a server: {words:?}"))
@@ -101,13 +105,13 @@ pub fn help() -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\nSuite '{}': {}", suite.name, suite.about);
         for figure in suite.figures() {
-            let _ = writeln!(text, "  {:<14} {:<18} {}", figure.name, figure.unit, figure.about);
+            let _ = writeln!(text, "  {:<17} {:<18} {}", figure.name, figure.unit, figure.about);
         }
     }
     text
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "net"))]
 mod tests {
     use super::*;
 

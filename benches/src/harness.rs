@@ -19,6 +19,32 @@ pub struct Suite {
     pub workloads: &'static [Workload],
     /// Who is measured, in the order of the output and of every round.
     pub runtimes: &'static [Runtime],
+    /// Groups of peers, by name: with the best of each group we are compared. Empty: all are one.
+    pub groups: &'static [&'static [&'static str]],
+    /// How long all rounds of a workload may take: then there are fewer, but [`FEWEST_ROUNDS`].
+    pub patience: Duration,
+    /// What else is to be said about the figures of a whole run.
+    pub report: fn(&[Measured], &Options) -> io::Result<()>,
+}
+
+/// However long a round takes.
+const FEWEST_ROUNDS: usize = 3;
+
+/// The medians of a figure, by the name of the runtime.
+#[derive(Debug)]
+pub struct Measured {
+    /// Which figure.
+    pub figure: &'static Figure,
+    /// In the order of the output.
+    pub medians: Vec<(&'static str, f64)>,
+}
+
+impl Measured {
+    /// That of one runtime.
+    #[cfg(feature = "actor")]
+    pub fn of(&self, runtime: &str) -> Option<f64> {
+        self.medians.iter().find(|(name, _)| *name == runtime).map(|(_, median)| *median)
+    }
 }
 
 impl Suite {
@@ -65,6 +91,7 @@ pub enum Better {
     /// Costs.
     Lower,
     /// Throughputs.
+    #[cfg_attr(not(feature = "net"), expect(dead_code, reason = "no other suite has one"))]
     Higher,
 }
 
@@ -72,6 +99,7 @@ pub enum Better {
 #[derive(Clone, Copy, Debug)]
 pub enum Size {
     /// As many operations as fill [`Plan::round`]; found out before the first round.
+    #[cfg_attr(not(feature = "net"), expect(dead_code, reason = "no other suite has one"))]
     FillRound,
     /// This many tasks, whatever time they take.
     Tasks { full: u64, quick: u64 },
@@ -148,7 +176,7 @@ impl Contender {
 /// If a runtime fails, the figures of the others are still printed before the error is returned.
 pub fn run(suite: &'static Suite, options: &Options) -> io::Result<()> {
     let plan = Plan::new(options.quick);
-    let mut ratios = Vec::new();
+    let mut all = Vec::new();
     let mut failed = Vec::new();
     for workload in suite.workloads {
         if !workload.figures.iter().any(|figure| options.wants(figure)) {
@@ -168,14 +196,15 @@ pub fn run(suite: &'static Suite, options: &Options) -> io::Result<()> {
                 ))?;
                 medians.push((contender.runtime.name, value));
             }
-            if let Some((ratio, peer)) = ratio_to_best_peer(figure.better, &medians) {
-                ratios.push((figure.name, ratio, peer));
-            }
+            all.push(Measured { figure, medians });
         }
     }
-    for (name, ratio, peer) in ratios {
-        print_line(format_args!("ratio\t{name}\t{ratio:.3}\t{peer}"))?;
+    for Measured { figure, medians } in &all {
+        for (ratio, peer) in ratios(suite, figure.better, medians) {
+            print_line(format_args!("ratio\t{}\t{ratio:.3}\t{peer}", figure.name))?;
+        }
     }
+    (suite.report)(&all, options)?;
     if failed.is_empty() { Ok(()) } else { Err(io::Error::other(failed.join("; "))) }
 }
 
@@ -213,7 +242,11 @@ fn measure(
         }
     }
     let rounds = if workload.fresh_process { plan.fresh_rounds } else { plan.rounds };
-    for _ in 0..rounds {
+    let start = Instant::now();
+    for done in 0..rounds {
+        if done >= FEWEST_ROUNDS && start.elapsed() >= suite.patience {
+            break;
+        }
         contenders.retain_mut(|contender| {
             let result = round(suite, workload, contender);
             keep(contender.runtime, result)
@@ -281,7 +314,7 @@ fn size_that_takes(goal: Duration, mut run: impl FnMut(u64) -> io::Result<Durati
 }
 
 /// Prints a line of output at once, so that a pipe's reader sees it too.
-fn print_line(line: std::fmt::Arguments<'_>) -> io::Result<()> {
+pub fn print_line(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
@@ -296,6 +329,18 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// Compares [`OURS`] with the best of each group.
+fn ratios(suite: &Suite, better: Better, values: &[(&'static str, f64)]) -> Vec<(f64, &'static str)> {
+    if suite.groups.is_empty() {
+        return ratio_to_best_peer(better, values).into_iter().collect();
+    }
+    let of_group = |group: &&[&str]| {
+        let values = values.iter().filter(|(name, _)| *name == OURS || group.contains(name));
+        ratio_to_best_peer(better, &values.copied().collect::<Vec<_>>())
+    };
+    suite.groups.iter().filter_map(of_group).collect()
 }
 
 /// Compares [`OURS`] with the best of the others; the smaller the ratio, the better for us.

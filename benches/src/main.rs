@@ -15,14 +15,23 @@
 //! * [`harness`] knows about rounds, medians and ratios, and nothing about what is measured.
 //! * [`worker`] runs measurements in child processes, one for each runtime.
 //! * [`suites`] lists what there is to measure; a new suite is one more entry there.
+//! * [`actors`] holds the programs of the suite `actor`.
+//! * [`plot`] draws its figures.
 //! * [`runtimes`] holds the same programs written for each runtime.
 //! * [`servers`] holds the same servers, which run in processes of their own; [`load`] asks them.
 //! * [`usage`] asks the operating system for memory and CPU time.
 
+#[cfg(feature = "actor")]
+mod actors;
 mod arguments;
 mod harness;
+#[cfg(feature = "net")]
 mod load;
+#[cfg(feature = "actor")]
+mod plot;
+#[cfg(feature = "net")]
 mod runtimes;
+#[cfg(feature = "net")]
 mod servers;
 mod suites;
 mod usage;
@@ -43,6 +52,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Run { suite, options }) => exit_code(harness::run(suite, &options)),
         Ok(Command::Worker { suite, runtime }) => exit_code(worker::serve(suite, runtime)),
+        #[cfg(feature = "net")]
         Ok(Command::Server(setup)) => exit_code(servers::serve(&setup)),
         Err(message) => {
             eprintln!("error: {message}\n\nTry '--help' for what can be asked.");

@@ -1,9 +1,8 @@
 //! What the operating system says that this process uses.
 
 use std::fs;
-use std::io;
-use std::mem::MaybeUninit;
-use std::time::Duration;
+#[cfg(feature = "net")]
+use std::{io, mem::MaybeUninit, time::Duration};
 
 /// The resident memory of the process in bytes, including its page tables.
 ///
@@ -25,7 +24,18 @@ fn status_kilobytes(status: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
+#[cfg(feature = "actor")]
+/// From now on the calling thread, and those that it starts, run on one processor: the last of those that they may use.
+pub fn keep_to_one_processor() {
+    let may = rustix::thread::sched_getaffinity(None).expect("a thread may ask where it runs");
+    let last = (0..rustix::thread::CpuSet::MAX_CPU).rev().find(|&processor| may.is_set(processor));
+    let mut one = rustix::thread::CpuSet::new();
+    one.set(last.expect("it runs somewhere"));
+    rustix::thread::sched_setaffinity(None, &one).expect("a thread may have less");
+}
+
 /// The CPU time that all threads of the process have used so far, in user mode and in the kernel.
+#[cfg(feature = "net")]
 pub fn cpu_time() -> Duration {
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
     // SAFETY: The pointer is valid for writing one `rusage`.
@@ -36,6 +46,7 @@ pub fn cpu_time() -> Duration {
     duration(usage.ru_utime) + duration(usage.ru_stime)
 }
 
+#[cfg(feature = "net")]
 fn duration(time: libc::timeval) -> Duration {
     let part = "the time used is not negative";
     Duration::from_secs(time.tv_sec.try_into().expect(part))
@@ -66,6 +77,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "net")]
     fn work_costs_cpu_time() {
         let before = cpu_time();
         while cpu_time() == before {

@@ -16,7 +16,8 @@
 //! - A node is reachable from `top`, or from `pending`, or is in the hands of one thread.
 //! - Senders only ever put nodes on top, so what the owner takes at once is the order of sending, reversed.
 
-use std::mem::MaybeUninit;
+mod memory;
+
 use std::ptr;
 
 #[cfg(loom)]
@@ -133,7 +134,7 @@ impl<T> Mailbox<T> {
     /// Puts a value in, behind all that are there. It comes back if the actor has ended.
     #[inline]
     pub(crate) fn push(&self, value: T) -> Result<Pushed, T> {
-        let node = Box::into_raw(Box::new(Node { next: ptr::null_mut(), value }));
+        let node = memory::put(Node { next: ptr::null_mut(), value });
         // Counted before it can be taken, so that `sent` is never behind `taken`.
         self.sent.fetch_add(1, Ordering::Relaxed);
         let mut top = self.top.load(Ordering::Relaxed);
@@ -141,7 +142,7 @@ impl<T> Mailbox<T> {
             if top == Self::closed() {
                 self.sent.fetch_sub(1, Ordering::Relaxed);
                 // SAFETY: the node is still ours alone.
-                return Err(unsafe { Box::from_raw(node) }.value);
+                return Err(unsafe { memory::take(node) }.value);
             }
             // SAFETY: as above.
             unsafe { (*node).next = if Self::is_mark(top) { ptr::null_mut() } else { top } };
@@ -183,7 +184,7 @@ impl<T> Mailbox<T> {
                 if node.is_null() {
                     return None;
                 }
-                let Node { next, value } = *Box::from_raw(node);
+                let Node { next, value } = memory::take(node);
                 *pending = next;
                 // Written by the owner alone: no need for a read-modify-write.
                 self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -249,13 +250,23 @@ impl<T> Mailbox<T> {
         let from = left.len();
         while !Self::is_mark(newest) {
             // SAFETY: the nodes came off `top` with the swap.
-            let node = unsafe { Box::from_raw(newest) };
+            let node = unsafe { memory::take(newest) };
             newest = node.next;
             left.push(node.value);
         }
         left[from..].reverse();
         self.taken.store(self.sent.load(Ordering::Relaxed), Ordering::Relaxed);
         left
+    }
+}
+
+/// A node whose value was moved out.
+struct Emptied<T>(*mut Node<T>);
+
+impl<T> Drop for Emptied<T> {
+    fn drop(&mut self) {
+        // SAFETY: who made this has the node to itself, and has moved out what was in it.
+        unsafe { memory::free(self.0) };
     }
 }
 
@@ -292,12 +303,12 @@ impl<T> Owned<'_, T> {
                     *at = (*node).next;
                     let value = ptr::read(&raw const (*node).value);
                     // What is left is the memory: freed also if `take` unwinds.
-                    let memory = Box::from_raw(node.cast::<MaybeUninit<Node<T>>>());
+                    let emptied = Emptied(node);
                     mailbox.taken.store(mailbox.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                     match take(value) {
                         Ok(taken) => return Some(taken),
                         Err(value) => {
-                            let node = Box::into_raw(memory).cast::<Node<T>>();
+                            std::mem::forget(emptied);
                             (&raw mut (*node).value).write(value);
                             // Its `next` is as it was.
                             *at = node;
@@ -327,7 +338,7 @@ impl<T> Owned<'_, T> {
                 }
                 for value in values.rev() {
                     mailbox.sent.fetch_add(1, Ordering::Relaxed);
-                    *at = Box::into_raw(Box::new(Node { next: *at, value }));
+                    *at = memory::put(Node { next: *at, value });
                 }
             }
         });
@@ -369,7 +380,7 @@ impl<T> Drop for Mailbox<T> {
         for mut node in [pending, self.top.load(Ordering::Relaxed)] {
             while !Self::is_mark(node) {
                 // SAFETY: nobody else has the mailbox, so its nodes are ours.
-                let owned = unsafe { Box::from_raw(node) };
+                let owned = unsafe { memory::take(node) };
                 node = owned.next;
             }
         }

@@ -1,0 +1,215 @@
+//! The memory of messages on their way.
+//!
+//! Each thread keeps some of what was freed on it, in lists by size, and takes from there first: a message costs two list operations instead
+//! of a visit to the allocator and back, which would be half of what it costs at all. What crosses threads is kept by the receiver, up to its
+//! limit, and the rest goes back to the allocator.
+//!
+//! # Invariants
+//! - A block of a class has that class's layout, whoever allocated it, and so may go to whatever fits into it.
+//! - What is in a list belongs to the list's thread alone.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::Cell;
+use std::ptr;
+
+/// Sizes are rounded up to these.
+const STEP: usize = 16;
+/// So many sizes are kept: up to 128 bytes.
+const CLASSES: usize = 8;
+/// So many blocks of each size: at most 576 KiB for each thread.
+const MOST: u32 = 1024;
+
+struct Block {
+    next: *mut Block,
+}
+
+struct List {
+    first: Cell<*mut Block>,
+    len: Cell<u32>,
+}
+
+struct Kept([List; CLASSES]);
+
+thread_local! {
+    static KEPT: Kept = const {
+        Kept([const { List { first: Cell::new(ptr::null_mut()), len: Cell::new(0) } }; CLASSES])
+    };
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for (class, list) in self.0.iter().enumerate() {
+            let mut block = list.first.get();
+            while !block.is_null() {
+                // SAFETY: the block is in this list, so it is ours and of this class.
+                unsafe {
+                    let next = (*block).next;
+                    dealloc(block.cast(), class_layout(class));
+                    block = next;
+                }
+            }
+        }
+    }
+}
+
+const fn class_layout(class: usize) -> Layout {
+    match Layout::from_size_align((class + 1) * STEP, STEP) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a small power of two"),
+    }
+}
+
+/// Which list is for such values, if one is.
+const fn class<T>() -> Option<usize> {
+    let (size, align) = (size_of::<T>(), align_of::<T>());
+    // loom and miri watch each allocation by itself.
+    if cfg!(any(loom, miri)) || size == 0 || size > CLASSES * STEP || align > STEP {
+        None
+    } else {
+        Some((size - 1) / STEP)
+    }
+}
+
+const fn layout<T>() -> Layout {
+    match class::<T>() {
+        Some(class) => class_layout(class),
+        None => Layout::new::<T>(),
+    }
+}
+
+/// Moves a value to memory of its own, for [`take`] or [`free`].
+///
+/// `T` is not of size 0.
+#[inline]
+pub(super) fn put<T>(value: T) -> *mut T {
+    const { assert!(size_of::<T>() > 0) };
+    let block: *mut T = kept::<T>().unwrap_or_else(fresh::<T>);
+    // SAFETY: it is ours, and has the size and the alignment.
+    unsafe { block.write(value) };
+    block
+}
+
+#[inline]
+fn kept<T>() -> Option<*mut T> {
+    let class = const { class::<T>() }?;
+    // Not there any more while the thread ends.
+    let block = KEPT.try_with(|kept| {
+        let list = &kept.0[class];
+        let block = list.first.get();
+        if !block.is_null() {
+            // SAFETY: it is in the list, so it is ours.
+            list.first.set(unsafe { (*block).next });
+            list.len.set(list.len.get() - 1);
+        }
+        block
+    });
+    block.ok().filter(|block| !block.is_null()).map(<*mut Block>::cast)
+}
+
+#[cold]
+fn fresh<T>() -> *mut T {
+    let layout = const { layout::<T>() };
+    // SAFETY: the size is not 0.
+    let block = unsafe { alloc(layout) };
+    if block.is_null() {
+        handle_alloc_error(layout);
+    }
+    block.cast()
+}
+
+/// Takes the value out, and gives its memory back.
+///
+/// # Safety
+/// `block` is from [`put`], and the caller's; not any more afterwards.
+#[inline]
+pub(super) unsafe fn take<T>(block: *mut T) -> T {
+    // SAFETY: contract.
+    unsafe {
+        let value = block.read();
+        free(block);
+        value
+    }
+}
+
+/// Gives the memory back, but does not drop what is in it.
+///
+/// # Safety
+/// As for [`take`].
+#[inline]
+pub(super) unsafe fn free<T>(block: *mut T) {
+    let keeps = const { class::<T>() }.is_some_and(|class| {
+        let keeps = KEPT.try_with(|kept| {
+            let list = &kept.0[class];
+            let room = list.len.get() < MOST;
+            if room {
+                let block: *mut Block = block.cast();
+                // SAFETY: it is ours, and large enough for a pointer, as every class is.
+                unsafe { (*block).next = list.first.get() };
+                list.first.set(block);
+                list.len.set(list.len.get() + 1);
+            }
+            room
+        });
+        keeps.unwrap_or(false)
+    });
+    if !keeps {
+        // SAFETY: `put` allocated it with this layout, on whatever thread.
+        unsafe { dealloc(block.cast(), const { layout::<T>() }) };
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_is_taken_whatever_its_size() {
+        fn there_and_back<const SIZE: usize>() {
+            let blocks: Vec<_> = (0..3000_u32).map(|n| put((n, [n as u8; SIZE]))).collect();
+            for (n, block) in blocks.into_iter().enumerate() {
+                // SAFETY: it is from `put`, and nobody else has it.
+                let (number, bytes) = unsafe { take(block) };
+                assert_eq!((number as usize, bytes), (n, [n as u8; SIZE]));
+            }
+        }
+        there_and_back::<0>();
+        there_and_back::<1>();
+        there_and_back::<60>();
+        there_and_back::<124>();
+        there_and_back::<125>();
+        there_and_back::<4096>();
+    }
+
+    #[test]
+    fn memory_is_used_again_also_for_something_else_of_the_size() {
+        let first = put([1_u64, 2]);
+        // SAFETY: it is from `put`, and nobody else has it.
+        unsafe { free(first) };
+        let second = put([1_u8; 15]);
+        assert_eq!(first.addr(), second.addr());
+        // SAFETY: as above.
+        assert_eq!(unsafe { take(second) }, [1; 15]);
+    }
+
+    #[test]
+    fn alignment_is_kept() {
+        #[repr(align(64))]
+        struct Wide(u8);
+        let block = put(Wide(7));
+        assert_eq!(block.addr() % 64, 0);
+        // SAFETY: it is from `put`, and nobody else has it.
+        assert_eq!(unsafe { take(block) }.0, 7);
+    }
+
+    #[test]
+    fn blocks_may_be_freed_on_another_thread_and_outlive_their_own() {
+        struct Sent(*mut [u64; 3]);
+        // SAFETY: the pointer is used by one thread at a time.
+        unsafe impl Send for Sent {}
+        let sent = std::thread::spawn(|| (0..2000).map(|n| Sent(put([n; 3]))).collect::<Vec<_>>());
+        for (n, Sent(block)) in sent.join().expect("it does not fail").into_iter().enumerate() {
+            // SAFETY: it is from `put`, and nobody else has it.
+            assert_eq!(unsafe { take(block) }, [n as u64; 3]);
+        }
+    }
+}
