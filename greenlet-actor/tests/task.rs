@@ -210,7 +210,10 @@ fn each_task_of_a_stream_has_its_time_and_its_failure() {
             })
             .collect();
         assert_eq!(words, ["1", "panic two", "no value in 4s", "3"]);
-        assert_eq!(tasks.count_children().unwrap().active, 0);
+        // A value is there a little before its task has ended.
+        while tasks.count_children().unwrap().active != 0 {
+            sleep(Duration::from_millis(1));
+        }
     });
 }
 
