@@ -222,7 +222,7 @@ fn a_stream_that_is_dropped_ends_its_tasks_and_takes_no_more_items() {
     on_hub(|| {
         let (tasks, taken) = (tasks(), Arc::new(AtomicUsize::new(0)));
         let counted = taken.clone();
-        let items = (0..).inspect(move |_| drop(counted.fetch_add(1, Ordering::SeqCst)));
+        let items = (0..).inspect(move |_| _ = counted.fetch_add(1, Ordering::SeqCst));
         let mut stream = tasks
             .async_stream(items, |n: u32| {
                 if n > 0 {

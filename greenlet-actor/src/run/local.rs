@@ -43,6 +43,8 @@ pub(crate) struct Local {
     idle: RefCell<Vec<Rc<Runner>>>,
     /// By index, from 1.
     runners: RefCell<Vec<Option<Rc<Runner>>>>,
+    /// The indices of those places that nobody has. There may be a hundred thousand runners, each in a handler that waits.
+    vacant: RefCell<Vec<u32>>,
     closed: Cell<bool>,
     /// There is a greenlet that closes this when it is killed.
     ends: Cell<bool>,
@@ -86,6 +88,7 @@ impl Local {
             called: RefCell::default(),
             idle: RefCell::default(),
             runners: RefCell::default(),
+            vacant: RefCell::default(),
             closed: Cell::new(false),
             ends: Cell::new(false),
             ending: Cell::new(0),
@@ -263,19 +266,19 @@ impl Local {
 
     fn enlist(&self) -> Rc<Runner> {
         let mut runners = self.runners.borrow_mut();
-        let at = runners.iter().position(Option::is_none).unwrap_or_else(|| {
+        let index = self.vacant.borrow_mut().pop().unwrap_or_else(|| {
             runners.push(None);
-            runners.len() - 1
+            u32::try_from(runners.len()).expect("fewer than 2^32 greenlets")
         });
-        let index = u32::try_from(at + 1).expect("fewer than 2^32 greenlets");
         let runner = Runner::new(index, self.part.index, current());
-        runners[at] = Some(runner.clone());
+        runners[index as usize - 1] = Some(runner.clone());
         Counts::add(&self.part.counts().runners, 1);
         runner
     }
 
     fn dismiss(&self, runner: &Runner) {
         let gone = self.runners.borrow_mut()[runner.index() as usize - 1].take();
+        self.vacant.borrow_mut().push(runner.index());
         Counts::add(&self.part.counts().runners, u64::MAX); // one less
         drop(gone);
     }
