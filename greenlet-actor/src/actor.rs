@@ -10,7 +10,7 @@ use crate::bounded::{Bounded, Overflow};
 use crate::cell::{AnyCell, Cell};
 use crate::context::Context;
 use crate::exit::{Exit, InitError};
-use crate::life::{Force, Life, Rare, Started, flag};
+use crate::life::{Force, Hears, Life, Rare, Started, flag};
 use crate::monitor::Down;
 use crate::run::system::System;
 use crate::run::{self, Home, Local};
@@ -190,6 +190,7 @@ pub struct ActorBuilder {
     overflow: Overflow,
     links: Vec<AnyActor>,
     parent: Option<AnyActor>,
+    owner: Option<(AnyActor, Hears)>,
     home: Option<Home>,
 }
 
@@ -251,6 +252,12 @@ impl ActorBuilder {
         self
     }
 
+    /// The actor whose task it is.
+    pub(crate) fn owner(mut self, owner: &impl Linkable, hears: Hears) -> ActorBuilder {
+        self.owner = Some((owner.any_cell(), hears));
+        self
+    }
+
     /// Spawns it in this system, on the hub with the least to do, instead of the caller's. A system that has ended kills it at once.
     pub fn system(mut self, system: &System) -> ActorBuilder {
         self.home = system.home();
@@ -308,6 +315,9 @@ impl ActorBuilder {
             let me = AnyActor::new(any.clone());
             signals::link(&me, &parent);
             any.life().set_parent(parent);
+        }
+        if let Some((owner, hears)) = &self.owner {
+            signals::own(owner, &AnyActor::new(any.clone()), *hears);
         }
         for other in &self.links {
             signals::link(&AnyActor::new(any.clone()), other);

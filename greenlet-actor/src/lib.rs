@@ -58,6 +58,7 @@
 //! | [`ActorRef`], [`ActorRef::send`], [`ActorRef::ask`], [`Reply`] | talking to them |
 //! | [`Context::receive_match`], [`Context::stash`], [`Context::continue_with`], [`Context::become_`] | messages in another order |
 //! | [`Context::send_after`], [`Context::send_interval`], [`Context::set_idle_timeout`], [`TimerRef`] | time |
+//! | [`Context::spawn_task`], [`Context::pipe_to_self`], [`Context::attach_stream`] | work beside an actor |
 //! | [`statem`] | state machines |
 //! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
@@ -90,6 +91,7 @@ mod stash;
 pub mod statem;
 mod supervisor;
 pub mod sys;
+mod task;
 pub mod testkit;
 mod timer;
 
@@ -101,6 +103,7 @@ pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError, ShutdownTerm};
 pub use monitor::{Down, MonitorId};
 pub use receive::NoMatch;
+pub use task::DEFAULT_STREAM_WINDOW;
 pub use run::system::{System, SystemBuilder};
 pub use stash::{DEFAULT_STASH_LIMIT, StashFull};
 pub use supervisor::{

@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::monitor::Down;
 use crate::run::Runner;
 use crate::signals;
+use crate::task::InWindow;
 use crate::timer::Timed;
 
 /// What anybody can put into any mailbox.
@@ -36,6 +37,8 @@ pub(crate) enum Special<M> {
     Continue(M),
     /// A timer has fired, which has the message.
     Timer(Arc<Timed<M>>),
+    /// An item of a stream.
+    Item(M, InWindow),
     Hibernate,
 }
 
@@ -83,6 +86,10 @@ pub(crate) fn handle<A: Actor>(
             None => Ok(()),
         },
         Special::Again(message) | Special::Continue(message) => deliver(actor, message, ctx, runner),
+        Special::Item(message, room) => {
+            drop(room);
+            deliver(actor, message, ctx, runner)
+        }
         Special::Timer(timed) => {
             runner.handles("timer");
             let Some(message) = timed.look() else { return Ok(()) };
@@ -127,6 +134,10 @@ pub(crate) fn offer<M: Send + 'static, T>(
         Special::Continue(message) => match take(message) {
             Ok(taken) => return Ok(taken),
             Err(message) => Special::Continue(message),
+        },
+        Special::Item(message, room) => match take(message) {
+            Ok(taken) => return Ok(taken),
+            Err(message) => Special::Item(message, room),
         },
         Special::Timer(timed) => {
             // One that was cancelled stays as it is: nothing comes of it.
