@@ -329,13 +329,24 @@ fn handle_all<A: Actor>(
         // SAFETY: the caller is the owner.
         let Some(mail) = (unsafe { cell.mailbox.next() }) else { return Ok(Pause::Empty) };
         runner.spend();
-        match mail {
-            Mail::Message(message) => {
-                drop(Place::of(cell.bounded.as_deref()));
-                deliver(actor, message, ctx, runner)?;
-            }
-            Mail::Special(special) => special::handle(actor, *special, ctx, runner)?,
+        handle(actor, mail, ctx, runner)?;
+    }
+}
+
+/// Has the actor handle what came out of its mailbox.
+#[inline]
+pub(crate) fn handle<A: Actor>(
+    actor: &mut A,
+    mail: Mail<A::Message>,
+    ctx: &mut Context<A>,
+    runner: &Runner,
+) -> Result<(), Exit> {
+    match mail {
+        Mail::Message(message) => {
+            drop(Place::of(ctx.me().bounded()));
+            deliver(actor, message, ctx, runner)
         }
+        Mail::Special(special) => special::handle(actor, *special, ctx, runner),
     }
 }
 

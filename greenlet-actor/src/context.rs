@@ -8,12 +8,13 @@ use std::sync::Arc;
 use crate::actor::{Actor, ActorBuilder};
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::bounded::Bounded;
-use crate::cell::{AnyCell, Mail};
+use crate::cell::{self, AnyCell, Mail};
 use crate::exit::Exit;
 use crate::idle::IdleTimeout;
 use crate::life::{Watcher, flag};
 use crate::mailbox::Owned;
 use crate::monitor::MonitorId;
+use crate::reentrant::Reentrancy;
 use crate::run::Runner;
 use crate::signals;
 use crate::stash::Stash;
@@ -44,11 +45,12 @@ pub(crate) struct Belongings<A: Actor> {
     behaviours: Vec<Behaviour<A>>,
     pub(crate) stash: Stash<A::Message>,
     pub(crate) idle: Option<IdleTimeout>,
+    pub(crate) reentrancy: Reentrancy,
 }
 
 impl<A: Actor> Default for Belongings<A> {
     fn default() -> Belongings<A> {
-        Belongings { behaviours: Vec::new(), stash: Stash::default(), idle: None }
+        Belongings { behaviours: Vec::new(), stash: Stash::default(), idle: None, reentrancy: Reentrancy::default() }
     }
 }
 
@@ -93,12 +95,25 @@ impl<A: Actor> Context<A> {
         (self.me.bounded(), unsafe { self.me.mailbox().owned() })
     }
 
+    /// Has the actor handle the next thing in its mailbox, in the middle of what it is doing. `None`: there is nothing.
+    pub(crate) fn handle_next(&mut self, actor: &mut A) -> Option<Result<(), Exit>> {
+        let mail = self.inbox().1.next()?;
+        // SAFETY: by the contract of `new` it outlives the context.
+        let runner = unsafe { self.runner.as_ref() };
+        runner.spend();
+        let handled = cell::handle(actor, mail, self, runner);
+        if handled.is_ok() && !runner.has_budget() {
+            greenlet_core::yield_now();
+        }
+        Some(handled)
+    }
+
     pub(crate) fn shrink_belongings(&mut self) {
         let Some(belongings) = &mut self.personal_mut().0 else { return };
         belongings.behaviours.shrink_to_fit();
         belongings.stash.shrink();
-        let Belongings { behaviours, stash, idle } = &**belongings;
-        if behaviours.is_empty() && stash.is_unused() && idle.is_none() {
+        let Belongings { behaviours, stash, idle, reentrancy } = &**belongings;
+        if behaviours.is_empty() && stash.is_unused() && idle.is_none() && reentrancy.is_unused() {
             self.personal_mut().0 = None;
         }
     }

@@ -263,6 +263,12 @@ impl<T> Mailbox<T> {
 pub(crate) struct Owned<'a, T>(&'a Mailbox<T>);
 
 impl<T> Owned<'_, T> {
+    /// Takes the oldest out.
+    pub(crate) fn next(&mut self) -> Option<T> {
+        // SAFETY: by the contract of `owned`.
+        unsafe { self.0.next() }
+    }
+
     /// Takes out the oldest of which `take` makes something; what it gives back stays where it was. `known` is how many from the front
     /// were refused before, and grows by those that are refused now.
     ///
