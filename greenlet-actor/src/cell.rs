@@ -326,10 +326,14 @@ fn handle_all<A: Actor>(
         if !runner.has_budget() {
             return Ok(Pause::Share);
         }
-        // SAFETY: the caller is the owner.
-        let Some(mail) = (unsafe { cell.mailbox.next() }) else { return Ok(Pause::Empty) };
+        let mail = match A::PRIORITY {
+            // SAFETY: the caller is the owner.
+            None => unsafe { cell.mailbox.next() },
+            Some(rank) => ctx.next_by_priority(rank),
+        };
+        let Some(mail) = mail else { return Ok(Pause::Empty) };
         runner.spend();
-        handle(actor, mail, ctx, runner)?;
+        handle(actor, mail, cell.bounded.as_deref(), ctx, runner)?;
     }
 }
 
@@ -338,12 +342,13 @@ fn handle_all<A: Actor>(
 pub(crate) fn handle<A: Actor>(
     actor: &mut A,
     mail: Mail<A::Message>,
+    bounded: Option<&Bounded<A::Message>>,
     ctx: &mut Context<A>,
     runner: &Runner,
 ) -> Result<(), Exit> {
     match mail {
         Mail::Message(message) => {
-            drop(Place::of(ctx.me().bounded()));
+            drop(Place::of(bounded));
             deliver(actor, message, ctx, runner)
         }
         Mail::Special(special) => special::handle(actor, *special, ctx, runner),
@@ -447,6 +452,10 @@ fn end<A: Actor>(cell: &Cell<A>, slot: &mut Option<A>, ctx: &mut Context<A>, run
     runner.revoke_interrupts();
     if let Exit::Failed(failure) = &exit {
         runner.report(life, cell.types(), failure);
+    }
+    if A::PRIORITY.is_some() {
+        // What waits ends with the mailbox.
+        ctx.unsort();
     }
     let started = life.has(flag::STARTED);
     let mut ended = Ok(());

@@ -83,6 +83,7 @@ mod life;
 #[allow(unsafe_code)]
 mod mailbox;
 mod monitor;
+mod priority;
 mod receive;
 mod reentrant;
 mod run;
@@ -103,6 +104,7 @@ pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError, ShutdownTerm};
 pub use monitor::{Down, MonitorId};
+pub use priority::Priority;
 pub use receive::NoMatch;
 pub use reentrant::DEFAULT_REENTRANCY_LIMIT;
 pub use task::DEFAULT_STREAM_WINDOW;

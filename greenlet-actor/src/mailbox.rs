@@ -269,6 +269,27 @@ impl<T> Owned<'_, T> {
         unsafe { self.0.next() }
     }
 
+    /// Takes the oldest out, to be kept elsewhere for a while: it counts as being in the mailbox.
+    pub(crate) fn take_uncounted(&mut self) -> Option<T> {
+        let value = self.next()?;
+        self.0.taken.store(self.0.taken.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        Some(value)
+    }
+
+    /// One of those that are kept elsewhere was taken.
+    pub(crate) fn count_taken(&mut self) {
+        self.0.taken.store(self.0.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Puts those that are kept elsewhere in front of all others.
+    pub(crate) fn put_back_uncounted(
+        &mut self,
+        values: impl DoubleEndedIterator<Item = T> + ExactSizeIterator,
+    ) {
+        self.0.sent.fetch_sub(values.len() as u64, Ordering::Relaxed);
+        self.put_in_front(|_| false, values);
+    }
+
     /// Takes out the oldest of which `take` makes something; what it gives back stays where it was. `known` is how many from the front
     /// were refused before, and grows by those that are refused now.
     ///

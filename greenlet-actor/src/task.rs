@@ -93,7 +93,11 @@ impl<A: Actor> Context<A> {
     /// As [`spawn_task`](Context::spawn_task), for work that stays on this hub, so that it need not be `Send`.
     #[track_caller]
     pub fn spawn_task_local(&self, work: impl FnOnce() -> Result<(), Exit> + 'static) -> AnyActor {
-        ActorBuilder::new().owner(self.me(), Hears::Failures).make(Task(Some(work)), flag::PINNED).begin().any_cell()
+        ActorBuilder::new()
+            .owner(self.me(), Hears::Failures)
+            .make(Task(Some(work)), flag::PINNED)
+            .begin()
+            .any_cell()
     }
 
     /// Does some work in a [task](Context::spawn_task) and sends what comes of it to this actor, as the message that `message` makes of it: Akka's

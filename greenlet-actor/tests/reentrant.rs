@@ -18,7 +18,10 @@ const SOON: Duration = Duration::from_millis(2);
 fn asking(log: &Log) -> (ActorRef<Message>, Arc<Event>) {
     let (actor, other, go) = (spawn(log), spawn(&Log::new()), Arc::new(Event::new()));
     let wait = go.clone();
-    other.begin(move |_, _| Ok(wait.wait()));
+    other.begin(move |_, _| {
+        wait.wait();
+        Ok(())
+    });
     actor.begin(move |script, ctx| {
         let answer = ctx.ask_reentrant(script, &other, |reply| Message::Echo(5, reply), LONG);
         match answer {
@@ -132,7 +135,10 @@ fn the_time_is_limited_and_a_late_answer_harms_nobody() {
         let (actor, silent) = (spawn(&log), spawn(&Log::new()));
         let go = Arc::new(Event::new());
         let wait = go.clone();
-        silent.begin(move |_, _| Ok(wait.wait()));
+        silent.begin(move |_, _| {
+            wait.wait();
+            Ok(())
+        });
         let asked = silent.clone();
         actor.begin(move |script, ctx| {
             let answer = ctx.ask_reentrant(script, &asked, |reply| Message::Echo(5, reply), SOON);
@@ -153,7 +159,10 @@ fn who_is_asked_and_ends_is_noticed() {
     on_hub(|| {
         let log = Log::new();
         let (actor, other) = (spawn(&log), spawn(&Log::new()));
-        other.begin(|_, _| Ok(Event::new().wait()));
+        other.begin(|_, _| {
+            Event::new().wait();
+            Ok(())
+        });
         let asked = other.clone();
         actor.begin(move |script, ctx| {
             for _ in 0..2 {
@@ -191,7 +200,10 @@ fn a_handler_that_catches_that_does_not_keep_the_actor_alive() {
     on_hub(|| {
         let log = Log::new();
         let (actor, other) = (spawn(&log), spawn(&Log::new()));
-        other.begin(|_, _| Ok(Event::new().wait()));
+        other.begin(|_, _| {
+            Event::new().wait();
+            Ok(())
+        });
         actor.begin(move |script, ctx| {
             let asked = attempt(|| ctx.ask_reentrant(script, &other, |reply| Message::Echo(5, reply), LONG));
             assert!(asked.is_err());
@@ -226,7 +238,10 @@ fn kills_and_timeouts_while_it_waits_lose_nothing() {
         actor.kill();
         assert!(matches!(actor.join(), Exit::Killed));
         let (actor, other) = (spawn(&log), spawn(&Log::new()));
-        other.begin(|_, _| Ok(Event::new().wait()));
+        other.begin(|_, _| {
+            Event::new().wait();
+            Ok(())
+        });
         actor.begin(move |script, ctx| {
             let waited = with_timeout(SOON, || {
                 ctx.ask_reentrant(script, &other, |reply| Message::Echo(5, reply), LONG)

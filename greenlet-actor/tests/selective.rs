@@ -342,7 +342,10 @@ fn a_pattern_may_wait_while_more_messages_come() {
         let look = looked.clone();
         actor.begin(move |script, ctx| {
             let slow = |message| match message {
-                Message::Item(2) => Ok(look.wait()),
+                Message::Item(2) => {
+                    look.wait();
+                    Ok(())
+                }
                 other => Err(other),
             };
             ctx.receive_match(slow, LONG)?;

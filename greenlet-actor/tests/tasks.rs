@@ -74,7 +74,11 @@ fn an_actor_that_traps_exits_hears_of_the_failure_and_of_a_kill() {
         let log = Log::new();
         let actor = trapping(&log);
         task(&actor, || Err(no_disk())).join();
-        task(&actor, || Ok(sleep(Duration::MAX))).kill();
+        task(&actor, || {
+            sleep(Duration::MAX);
+            Ok(())
+        })
+        .kill();
         actor.settle();
         assert_eq!(log.taken(), ["exit no disk", "exit killed"]);
     });
@@ -116,7 +120,10 @@ fn a_task_that_an_ending_actor_spawns_does_not_outlive_it() {
         }
         fn terminate(&mut self, _: &Exit, ctx: &mut Context<Self>) {
             if let Some(reply) = self.0.take() {
-                reply.send(ctx.spawn_task(|| Ok(sleep(Duration::MAX))));
+                reply.send(ctx.spawn_task(|| {
+                    sleep(Duration::MAX);
+                    Ok(())
+                }));
             }
         }
     }
@@ -132,7 +139,10 @@ fn a_task_that_was_set_free_outlives_its_actor() {
     on_hub(|| {
         let (actor, go) = (spawn(&Log::new()), Arc::new(Event::new()));
         let wait = go.clone();
-        let task = task(&actor, move || Ok(wait.wait()));
+        let task = task(&actor, move || {
+            wait.wait();
+            Ok(())
+        });
         actor.unlink(&task);
         actor.kill();
         yield_now();
@@ -220,7 +230,10 @@ fn a_piped_result_waits_for_room() {
         let actor = script::spawn_bounded(&log, ActorBuilder::new().capacity(1));
         let task = pipe(&actor, || 42);
         let wait = go.clone();
-        actor.begin(move |_, _| Ok(wait.wait()));
+        actor.begin(move |_, _| {
+            wait.wait();
+            Ok(())
+        });
         yield_now();
         // The result is in the mailbox, or waits for that.
         while actor.try_send(Message::Item(1)).is_ok() {}
@@ -340,7 +353,8 @@ fn actors_that_are_killed_while_their_tasks_work_leave_none_behind() {
                     let keep = keep.clone();
                     ctx.spawn_task(move || {
                         let _keep = keep;
-                        Ok(sleep(Duration::from_micros(round * 7)))
+                        sleep(Duration::from_micros(round * 7));
+                        Ok(())
                     });
                 }
                 Ok(())
