@@ -107,7 +107,6 @@ pub use monitor::{Down, MonitorId};
 pub use priority::Priority;
 pub use receive::NoMatch;
 pub use reentrant::DEFAULT_REENTRANCY_LIMIT;
-pub use task::DEFAULT_STREAM_WINDOW;
 pub use run::system::{System, SystemBuilder};
 pub use stash::{DEFAULT_STASH_LIMIT, StashFull};
 pub use supervisor::{
@@ -116,4 +115,5 @@ pub use supervisor::{
     RestartChildError, Shutdown, StartChildError, StartError, Supervise, Supervisor, SupervisorRef, Template,
     TerminateChildError, supervisor, worker, worker_local,
 };
+pub use task::DEFAULT_STREAM_WINDOW;
 pub use timer::{Cancelled, TimerRef};
