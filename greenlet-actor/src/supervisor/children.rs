@@ -48,10 +48,10 @@ pub(super) struct Children {
 
 impl Children {
     /// Adds a child behind the others. `Err`: that id is taken.
-    pub(super) fn add(&mut self, spec: ChildSpec) -> Result<Key, ChildSpec> {
+    pub(super) fn add(&mut self, spec: ChildSpec) -> Result<Key, Box<ChildSpec>> {
         let key = Key(self.next);
         match self.ids.entry(spec.id.clone()) {
-            std::collections::hash_map::Entry::Occupied(_) => return Err(spec),
+            std::collections::hash_map::Entry::Occupied(_) => return Err(Box::new(spec)),
             std::collections::hash_map::Entry::Vacant(place) => place.insert(key),
         };
         self.next += 1;
