@@ -453,6 +453,7 @@ fn end<A: Actor>(cell: &Cell<A>, slot: &mut Option<A>, ctx: &mut Context<A>, run
     if let Exit::Failed(failure) = &exit {
         runner.report(life, cell.types(), failure);
     }
+    ctx.begin_end();
     if A::PRIORITY.is_some() {
         // What waits ends with the mailbox.
         ctx.unsort();

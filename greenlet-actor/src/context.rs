@@ -30,6 +30,8 @@ pub struct Context<A: Actor> {
     runner: NonNull<Runner>,
     /// In the actor's cell, which `me` keeps.
     personal: NonNull<Personal<A>>,
+    /// The actor ends: what is in its mailbox is not handled any more.
+    ending: bool,
     _on_this_thread: PhantomData<*const A>,
 }
 
@@ -73,7 +75,15 @@ impl<A: Actor> Context<A> {
         runner: &Runner,
         personal: NonNull<Personal<A>>,
     ) -> Context<A> {
-        Context { me, runner: NonNull::from(runner), personal, _on_this_thread: PhantomData }
+        Context { me, runner: NonNull::from(runner), personal, ending: false, _on_this_thread: PhantomData }
+    }
+
+    pub(crate) fn begin_end(&mut self) {
+        self.ending = true;
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending
     }
 
     pub(crate) fn runner(&self) -> &Runner {

@@ -60,7 +60,7 @@ impl<A: Actor> Context<A> {
     /// other messages were handled in its middle. The innermost of several nested asks returns first: an answer for an outer one waits for that.
     ///
     /// When a message that is handled meanwhile ends the actor, this does not return: the handlers around it are unwound. While the actor is to
-    /// [stop](ActorRef::stop), and in [`init`](Actor::init), it waits for the answer only.
+    /// [stop](ActorRef::stop), and in [`init`](Actor::init) and [`terminate`](Actor::terminate), it waits for the answer only.
     ///
     /// # Errors
     /// As `ask`; [`AskError::TooDeep`] at the [limit](Context::set_reentrancy_limit).
@@ -132,7 +132,8 @@ impl<A: Actor> Context<A> {
             }
             let left = deadline.map_or(Duration::MAX, |deadline| deadline - Instant::now());
             let flags = self.me().life().flags();
-            if flags & (flag::STOPPING | flag::HELD) != 0 || flags & flag::STARTED == 0 {
+            let waits_only = flags & (flag::STOPPING | flag::HELD) != 0 || flags & flag::STARTED == 0;
+            if waits_only || self.is_ending() {
                 return answer.recv_timeout(left);
             }
             if left.is_zero() {

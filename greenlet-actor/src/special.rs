@@ -71,6 +71,15 @@ impl<M> Drop for Place<'_, M> {
     }
 }
 
+/// The message of a timer is being looked at: it is taken, unless it is put back; also when the look unwinds.
+struct Looked<'a, M: Send + 'static>(&'a Timed<M>);
+
+impl<M: Send + 'static> Drop for Looked<'_, M> {
+    fn drop(&mut self) {
+        self.0.taken();
+    }
+}
+
 /// Has an actor handle what is no plain message.
 #[cold]
 pub(crate) fn handle<A: Actor>(
@@ -142,12 +151,13 @@ pub(crate) fn offer<M: Send + 'static, T>(
         Special::Timer(timed) => {
             // One that was cancelled stays as it is: nothing comes of it.
             if let Some(message) = timed.look() {
+                let looked = Looked(&timed);
                 match take(message) {
-                    Ok(taken) => {
-                        timed.taken();
-                        return Ok(taken);
+                    Ok(taken) => return Ok(taken),
+                    Err(message) => {
+                        std::mem::forget(looked);
+                        timed.put_back(message);
                     }
-                    Err(message) => timed.put_back(message),
                 }
             }
             Special::Timer(timed)

@@ -263,6 +263,31 @@ fn kills_and_timeouts_while_it_waits_lose_nothing() {
 }
 
 #[test]
+fn an_actor_that_ends_handles_nothing_more() {
+    struct Last(ActorRef<Message>, Log);
+    impl Actor for Last {
+        type Message = &'static str;
+        fn receive(&mut self, message: &'static str, _: &mut Context<Self>) -> Result<(), Exit> {
+            self.1.note(message);
+            Err(Exit::Normal)
+        }
+        fn terminate(&mut self, _: &Exit, ctx: &mut Context<Self>) {
+            let other = self.0.clone();
+            let answer = ctx.ask_reentrant(self, &other, |reply| Message::Echo(5, reply), LONG);
+            self.1.note(answer.expect("it answers"));
+        }
+    }
+    on_hub(|| {
+        let log = Log::new();
+        let last = Last(spawn(&Log::new()), log.clone()).spawn();
+        last.cast("first");
+        last.cast("second");
+        assert!(last.join().is_normal());
+        assert_eq!(log.taken(), ["first", "5"]);
+    });
+}
+
+#[test]
 fn trapped_exits_are_handled_while_it_waits() {
     on_hub(|| {
         let log = Log::new();
