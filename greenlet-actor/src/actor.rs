@@ -10,8 +10,9 @@ use crate::bounded::{Bounded, Overflow};
 use crate::cell::{AnyCell, Cell};
 use crate::context::Context;
 use crate::exit::{Exit, InitError};
-use crate::life::{Force, Life, Rare, Started, flag};
+use crate::life::{Force, Hears, Life, Rare, Started, flag};
 use crate::monitor::Down;
+use crate::priority::Priority;
 use crate::run::system::System;
 use crate::run::{self, Home, Local};
 use crate::signals;
@@ -52,6 +53,36 @@ use crate::signals;
 pub trait Actor: Sized + 'static {
     /// What it receives. Messages cross threads, hence `Send`. The actor itself need not be: see [`spawn_local`](Actor::spawn_local).
     type Message: Send + 'static;
+
+    /// Which messages come first, for an actor that wants them in another order than they came in: more urgent ones are handled first, and in the order of
+    /// arrival where that is equal. By default (`None`) they are in the order of arrival, and nothing is spent on this.
+    ///
+    /// Trapped exits, DOWN and the like come after every message that came before them, and before less urgent ones that come after. What
+    /// the actor [continues](Context::continue_with) with is before all. [`receive_match`](Context::receive_match) looks at what is there in order of
+    /// urgency, and at what comes in the order in which it does. [`Overflow::DropOldest`] knows no priorities: spawning such an actor
+    /// with that panics.
+    ///
+    /// ```
+    /// use greenlet_actor::{Actor, Context, Exit, Priority};
+    ///
+    /// enum Message { Work(u32), Cancel }
+    /// struct Worker;
+    ///
+    /// impl Actor for Worker {
+    ///     type Message = Message;
+    ///     const PRIORITY: Option<fn(&Message) -> Priority> = Some(|message| match message {
+    ///         Message::Cancel => Priority::HIGH,
+    ///         Message::Work(_) => Priority::NORMAL,
+    ///     });
+    ///     fn receive(&mut self, message: Message, _: &mut Context<Self>) -> Result<(), Exit> {
+    ///         match message {
+    ///             Message::Work(n) => { println!("{n}"); Ok(()) }
+    ///             Message::Cancel => Err(Exit::Normal), // ahead of all work
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    const PRIORITY: Option<fn(&Self::Message) -> Priority> = None;
 
     /// Called once, before the first message: OTP's `init`. An error ends the actor without
     /// [`terminate`](Actor::terminate), and is what [`start`](Actor::start) returns. [`Exit::Ignore`] is OTP's `ignore`: there is nothing to do
@@ -190,6 +221,7 @@ pub struct ActorBuilder {
     overflow: Overflow,
     links: Vec<AnyActor>,
     parent: Option<AnyActor>,
+    owner: Option<(AnyActor, Hears)>,
     home: Option<Home>,
 }
 
@@ -251,6 +283,12 @@ impl ActorBuilder {
         self
     }
 
+    /// The actor whose task it is.
+    pub(crate) fn owner(mut self, owner: &impl Linkable, hears: Hears) -> ActorBuilder {
+        self.owner = Some((owner.any_cell(), hears));
+        self
+    }
+
     /// Spawns it in this system, on the hub with the least to do, instead of the caller's. A system that has ended kills it at once.
     pub fn system(mut self, system: &System) -> ActorBuilder {
         self.home = system.home();
@@ -293,6 +331,10 @@ impl ActorBuilder {
     #[track_caller]
     pub(crate) fn make<A: Actor>(self, actor: A, flags: u32) -> New<A::Message> {
         let site = self.site.unwrap_or(Location::caller());
+        assert!(
+            A::PRIORITY.is_none() || self.capacity.is_none() || self.overflow != Overflow::DropOldest,
+            "a mailbox that drops its oldest message knows no priorities"
+        );
         let home = self.home.unwrap_or_else(|| Local::here().home());
         let rare = (self.name.is_some() || self.stack.is_some()).then(|| Rare::new(self.name, self.stack));
         let life = Life::new(home, site, flags, rare);
@@ -308,6 +350,9 @@ impl ActorBuilder {
             let me = AnyActor::new(any.clone());
             signals::link(&me, &parent);
             any.life().set_parent(parent);
+        }
+        if let Some((owner, hears)) = &self.owner {
+            signals::own(owner, &AnyActor::new(any.clone()), *hears);
         }
         for other in &self.links {
             signals::link(&AnyActor::new(any.clone()), other);

@@ -84,6 +84,9 @@ pub enum AskError {
     /// The mailbox is full, and made to refuse.
     #[error("the mailbox is full")]
     Full,
+    /// So many [re-entrant asks](crate::Context::ask_reentrant) of the actor are under way already.
+    #[error("{0} asks are under way inside each other already")]
+    TooDeep(usize),
 }
 
 struct Chain<'a>(&'a [ActorId]);
@@ -211,6 +214,15 @@ impl<M: Send + 'static> ActorRef<M> {
         answer.recv_timeout(left).map_err(|error| self.no_answer(error, timeout))
     }
 
+    /// Sends a question. Returns how much of the timeout is left.
+    #[inline]
+    pub(crate) fn send_question(&self, question: M, timeout: Duration) -> Result<Duration, AskError> {
+        match self.try_send(question) {
+            Ok(()) => Ok(timeout),
+            Err(error) => self.wait_to_ask(error, timeout),
+        }
+    }
+
     /// As [`ask`](ActorRef::ask), with a [timeout](DEFAULT_TIMEOUT) of 5 seconds: OTP's `gen_server:call/2`.
     ///
     /// # Errors
@@ -251,7 +263,7 @@ impl<M: Send + 'static> ActorRef<M> {
     }
 
     #[cold]
-    fn no_answer(&self, error: RecvTimeoutError, timeout: Duration) -> AskError {
+    pub(crate) fn no_answer(&self, error: RecvTimeoutError, timeout: Duration) -> AskError {
         match (error, self.stopping()) {
             (RecvTimeoutError::TimedOut, _) => AskError::TimedOut(timeout),
             (RecvTimeoutError::Closed, Some(exit)) => AskError::Ended(exit),

@@ -326,16 +326,32 @@ fn handle_all<A: Actor>(
         if !runner.has_budget() {
             return Ok(Pause::Share);
         }
-        // SAFETY: the caller is the owner.
-        let Some(mail) = (unsafe { cell.mailbox.next() }) else { return Ok(Pause::Empty) };
+        let mail = match A::PRIORITY {
+            // SAFETY: the caller is the owner.
+            None => unsafe { cell.mailbox.next() },
+            Some(rank) => ctx.next_by_priority(rank),
+        };
+        let Some(mail) = mail else { return Ok(Pause::Empty) };
         runner.spend();
-        match mail {
-            Mail::Message(message) => {
-                drop(Place::of(cell.bounded.as_deref()));
-                deliver(actor, message, ctx, runner)?;
-            }
-            Mail::Special(special) => special::handle(actor, *special, ctx, runner)?,
+        handle(actor, mail, cell.bounded.as_deref(), ctx, runner)?;
+    }
+}
+
+/// Has the actor handle what came out of its mailbox.
+#[inline]
+pub(crate) fn handle<A: Actor>(
+    actor: &mut A,
+    mail: Mail<A::Message>,
+    bounded: Option<&Bounded<A::Message>>,
+    ctx: &mut Context<A>,
+    runner: &Runner,
+) -> Result<(), Exit> {
+    match mail {
+        Mail::Message(message) => {
+            drop(Place::of(bounded));
+            deliver(actor, message, ctx, runner)
         }
+        Mail::Special(special) => special::handle(actor, *special, ctx, runner),
     }
 }
 
@@ -436,6 +452,11 @@ fn end<A: Actor>(cell: &Cell<A>, slot: &mut Option<A>, ctx: &mut Context<A>, run
     runner.revoke_interrupts();
     if let Exit::Failed(failure) = &exit {
         runner.report(life, cell.types(), failure);
+    }
+    ctx.begin_end();
+    if A::PRIORITY.is_some() {
+        // What waits ends with the mailbox.
+        ctx.unsort();
     }
     let started = life.has(flag::STARTED);
     let mut ended = Ok(());

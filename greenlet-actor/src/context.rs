@@ -8,12 +8,14 @@ use std::sync::Arc;
 use crate::actor::{Actor, ActorBuilder};
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::bounded::Bounded;
-use crate::cell::{AnyCell, Mail};
+use crate::cell::{self, AnyCell, Mail};
 use crate::exit::Exit;
 use crate::idle::IdleTimeout;
 use crate::life::{Watcher, flag};
 use crate::mailbox::Owned;
 use crate::monitor::MonitorId;
+use crate::priority::Sorted;
+use crate::reentrant::Reentrancy;
 use crate::run::Runner;
 use crate::signals;
 use crate::stash::Stash;
@@ -28,8 +30,13 @@ pub struct Context<A: Actor> {
     runner: NonNull<Runner>,
     /// In the actor's cell, which `me` keeps.
     personal: NonNull<Personal<A>>,
+    /// The actor ends: what is in its mailbox is not handled any more.
+    ending: bool,
     _on_this_thread: PhantomData<*const A>,
 }
+
+/// The actor's side of a mailbox, and its limit.
+type Inbox<'a, M> = (Option<&'a Bounded<M>>, Owned<'a, Mail<M>>);
 
 /// What only some actors have, and only they themselves touch.
 pub(crate) struct Personal<A: Actor>(Option<Box<Belongings<A>>>);
@@ -44,11 +51,19 @@ pub(crate) struct Belongings<A: Actor> {
     behaviours: Vec<Behaviour<A>>,
     pub(crate) stash: Stash<A::Message>,
     pub(crate) idle: Option<IdleTimeout>,
+    pub(crate) reentrancy: Reentrancy,
+    pub(crate) sorted: Sorted<A::Message>,
 }
 
 impl<A: Actor> Default for Belongings<A> {
     fn default() -> Belongings<A> {
-        Belongings { behaviours: Vec::new(), stash: Stash::default(), idle: None }
+        Belongings {
+            behaviours: Vec::new(),
+            stash: Stash::default(),
+            idle: None,
+            reentrancy: Reentrancy::default(),
+            sorted: Sorted::default(),
+        }
     }
 }
 
@@ -60,7 +75,15 @@ impl<A: Actor> Context<A> {
         runner: &Runner,
         personal: NonNull<Personal<A>>,
     ) -> Context<A> {
-        Context { me, runner: NonNull::from(runner), personal, _on_this_thread: PhantomData }
+        Context { me, runner: NonNull::from(runner), personal, ending: false, _on_this_thread: PhantomData }
+    }
+
+    pub(crate) fn begin_end(&mut self) {
+        self.ending = true;
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending
     }
 
     pub(crate) fn runner(&self) -> &Runner {
@@ -87,18 +110,49 @@ impl<A: Actor> Context<A> {
     }
 
     /// The actor's side of its mailbox, and the limit of that.
-    pub(crate) fn inbox(&mut self) -> (Option<&Bounded<A::Message>>, Owned<'_, Mail<A::Message>>) {
+    pub(crate) fn inbox(&mut self) -> Inbox<'_, A::Message> {
+        if A::PRIORITY.is_some() {
+            self.unsort();
+        }
+        // SAFETY: as in `owned`.
+        (self.me.bounded(), unsafe { self.me.mailbox().owned() })
+    }
+
+    /// The actor's side of its mailbox, as it is.
+    pub(crate) fn owned(&mut self) -> Owned<'_, Mail<A::Message>> {
         // SAFETY: who has an actor's context is its mailbox's owner, and stays it while the context is there: it is borrowed as long as this lives, so
         // that nobody else gets another through it, and `cell` takes messages out between handlers only.
-        (self.me.bounded(), unsafe { self.me.mailbox().owned() })
+        unsafe { self.me.mailbox().owned() }
+    }
+
+    /// Has the actor handle the next thing in its mailbox, in the middle of what it is doing. `None`: there is nothing.
+    pub(crate) fn handle_next(&mut self, actor: &mut A) -> Option<Result<(), Exit>> {
+        let mail = match A::PRIORITY {
+            None => self.owned().next()?,
+            Some(rank) => self.next_by_priority(rank)?,
+        };
+        // SAFETY: by the contract of `new` it outlives the context.
+        let runner = unsafe { self.runner.as_ref() };
+        runner.spend();
+        let me = self.me.clone();
+        let handled = cell::handle(actor, mail, me.bounded(), self, runner);
+        if handled.is_ok() && !runner.has_budget() {
+            greenlet_core::yield_now();
+        }
+        Some(handled)
     }
 
     pub(crate) fn shrink_belongings(&mut self) {
         let Some(belongings) = &mut self.personal_mut().0 else { return };
         belongings.behaviours.shrink_to_fit();
         belongings.stash.shrink();
-        let Belongings { behaviours, stash, idle } = &**belongings;
-        if behaviours.is_empty() && stash.is_unused() && idle.is_none() {
+        let Belongings { behaviours, stash, idle, reentrancy, sorted } = &**belongings;
+        if sorted.is_empty()
+            && behaviours.is_empty()
+            && stash.is_unused()
+            && idle.is_none()
+            && reentrancy.is_unused()
+        {
             self.personal_mut().0 = None;
         }
     }

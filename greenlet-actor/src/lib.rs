@@ -58,6 +58,7 @@
 //! | [`ActorRef`], [`ActorRef::send`], [`ActorRef::ask`], [`Reply`] | talking to them |
 //! | [`Context::receive_match`], [`Context::stash`], [`Context::continue_with`], [`Context::become_`] | messages in another order |
 //! | [`Context::send_after`], [`Context::send_interval`], [`Context::set_idle_timeout`], [`TimerRef`] | time |
+//! | [`Context::spawn_task`], [`Context::pipe_to_self`], [`Context::attach_stream`] | work beside an actor |
 //! | [`statem`] | state machines |
 //! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
@@ -84,7 +85,10 @@ mod life;
 #[allow(unsafe_code)]
 mod mailbox;
 mod monitor;
+mod owned;
+mod priority;
 mod receive;
+mod reentrant;
 mod run;
 mod signals;
 mod special;
@@ -103,7 +107,10 @@ pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
 pub use exit::{Exit, InitError, ShutdownTerm};
 pub use monitor::{Down, MonitorId};
+pub use owned::DEFAULT_STREAM_WINDOW;
+pub use priority::Priority;
 pub use receive::NoMatch;
+pub use reentrant::DEFAULT_REENTRANCY_LIMIT;
 pub use run::shutdown::{Late, ShutdownReport, SystemHandle};
 pub use run::system::{System, SystemBuilder};
 pub use stash::{DEFAULT_STASH_LIMIT, StashFull};

@@ -136,6 +136,19 @@ pub(crate) enum Direction {
     Both,
     /// gevent's: only tells, and only of such ends.
     Tell(Ends),
+    /// The other one is a task of this one: killed with it, whatever the reason.
+    Owns,
+    /// This one is a task of the other, which may hear of its end.
+    Owned(Hears),
+}
+
+/// What an actor hears of the end of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hears {
+    /// An exit signal, unless it ended `normal`.
+    Failures,
+    /// Nothing: it is told by other means.
+    Nothing,
 }
 
 /// Which ends a one-sided link is about.
@@ -461,7 +474,7 @@ impl Life {
         let id = to.life().id();
         let replaced = match links.get(&id) {
             // Erlang's kind says more than gevent's, so it is kept.
-            Some(Link { direction: Direction::Both, .. }) => None,
+            Some(Link { direction: Direction::Both | Direction::Owns | Direction::Owned(_), .. }) => None,
             // Two one-sided links are one for both kinds of ends.
             Some(Link { direction: Direction::Tell(known), .. }) if matches!(direction, Direction::Tell(ends) if ends != *known) => {
                 links.insert(id, Link { to, direction: Direction::Tell(Ends::All) })

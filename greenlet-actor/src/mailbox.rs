@@ -274,6 +274,33 @@ impl<T> Drop for Emptied<T> {
 pub(crate) struct Owned<'a, T>(&'a Mailbox<T>);
 
 impl<T> Owned<'_, T> {
+    /// Takes the oldest out.
+    pub(crate) fn next(&mut self) -> Option<T> {
+        // SAFETY: by the contract of `owned`.
+        unsafe { self.0.next() }
+    }
+
+    /// Takes the oldest out, to be kept elsewhere for a while: it counts as being in the mailbox.
+    pub(crate) fn take_uncounted(&mut self) -> Option<T> {
+        let value = self.next()?;
+        self.0.taken.store(self.0.taken.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        Some(value)
+    }
+
+    /// One of those that are kept elsewhere was taken.
+    pub(crate) fn count_taken(&mut self) {
+        self.0.taken.store(self.0.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Puts those that are kept elsewhere in front of all others.
+    pub(crate) fn put_back_uncounted(
+        &mut self,
+        values: impl DoubleEndedIterator<Item = T> + ExactSizeIterator,
+    ) {
+        self.0.sent.fetch_sub(values.len() as u64, Ordering::Relaxed);
+        self.put_in_front(|_| false, values);
+    }
+
     /// Takes out the oldest of which `take` makes something; what it gives back stays where it was. `known` is how many from the front
     /// were refused before, and grows by those that are refused now.
     ///
@@ -632,5 +659,105 @@ mod loom_tests {
             // SAFETY: as above.
             assert!(unsafe { mailbox.rest() }, "somebody has it still");
         });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A mailbox of boxed numbers, so that a tool that looks for leaks finds those.
+    fn with(numbers: &[u32]) -> Mailbox<Box<u32>> {
+        let mailbox = Mailbox::new();
+        for number in numbers {
+            assert!(mailbox.push(Box::new(*number)).is_ok());
+        }
+        mailbox
+    }
+
+    fn rest(mailbox: &Mailbox<Box<u32>>) -> Vec<u32> {
+        // SAFETY: who made the mailbox is its owner.
+        unsafe { mailbox.close() }.into_iter().map(|number| *number).collect()
+    }
+
+    fn even(number: Box<u32>) -> Result<u32, Box<u32>> {
+        if number.is_multiple_of(2) { Ok(*number) } else { Err(number) }
+    }
+
+    #[test]
+    fn what_is_refused_stays_where_it_is_and_is_not_offered_again() {
+        let mailbox = with(&[1, 3, 4]);
+        // SAFETY: who made the mailbox is its owner.
+        let mut owned = unsafe { mailbox.owned() };
+        let mut known = 0;
+        assert_eq!(owned.take_first(&mut known, even), Some(4));
+        assert_eq!(known, 2);
+        assert_eq!(owned.take_first(&mut known, even), None);
+        for number in [5, 6, 7] {
+            assert!(mailbox.push(Box::new(number)).is_ok());
+        }
+        let mut offered = Vec::new();
+        let taken = owned.take_first(&mut known, |number| {
+            offered.push(*number);
+            even(number)
+        });
+        assert_eq!((taken, offered), (Some(6), vec![5, 6]));
+        assert_eq!((mailbox.len(), mailbox.taken()), (4, 2));
+        assert_eq!(rest(&mailbox), [1, 3, 5, 7]);
+    }
+
+    #[test]
+    fn a_look_that_unwinds_loses_what_it_had_and_nothing_else() {
+        let mailbox = with(&[1, 2, 3]);
+        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // SAFETY: who made the mailbox is its owner.
+            let mut owned = unsafe { mailbox.owned() };
+            owned.take_first(&mut 0, |number| if *number == 2 { panic!("two") } else { Err::<(), _>(number) })
+        }));
+        assert!(failed.is_err());
+        assert_eq!(mailbox.len(), 2);
+        assert_eq!(rest(&mailbox), [1, 3]);
+    }
+
+    #[test]
+    fn what_is_put_in_front_comes_behind_what_is_ahead() {
+        let mailbox = with(&[7]);
+        // SAFETY: who made the mailbox is its owner.
+        let mut owned = unsafe { mailbox.owned() };
+        owned.put_in_front(|_| true, [2, 3].map(Box::new).into_iter());
+        owned.put_in_front(|_| false, [1].map(Box::new).into_iter());
+        owned.put_in_front(|number| **number < 3, [10, 11].map(Box::new).into_iter());
+        assert_eq!(mailbox.len(), 6);
+        assert_eq!(rest(&mailbox), [1, 2, 10, 11, 3, 7]);
+    }
+
+    #[test]
+    fn who_waits_is_told_once_and_leaves_no_trace() {
+        let mailbox = with(&[]);
+        // SAFETY: who made the mailbox is its owner.
+        let mut owned = unsafe { mailbox.owned() };
+        let waiting = owned.wait().expect("nothing is there");
+        assert_eq!(mailbox.push(Box::new(1)), Ok(Pushed::WasWaiting));
+        assert_eq!(mailbox.push(Box::new(2)), Ok(Pushed::Queued));
+        drop(waiting);
+        assert!(owned.wait().is_none(), "something is there");
+        assert_eq!((owned.next(), owned.next()), (Some(Box::new(1)), Some(Box::new(2))));
+        drop(owned.wait().expect("nothing is there"));
+        assert_eq!(mailbox.push(Box::new(3)), Ok(Pushed::Queued), "nobody waits any more");
+        assert_eq!(rest(&mailbox), [3]);
+    }
+
+    #[test]
+    fn what_is_sorted_elsewhere_counts_as_being_there() {
+        let mailbox = with(&[1, 2, 3]);
+        // SAFETY: who made the mailbox is its owner.
+        let mut owned = unsafe { mailbox.owned() };
+        let sorted: Vec<_> = std::iter::from_fn(|| owned.take_uncounted()).collect();
+        assert_eq!((mailbox.len(), mailbox.taken()), (3, 0));
+        owned.count_taken();
+        assert_eq!(mailbox.len(), 2);
+        owned.put_back_uncounted(sorted.into_iter().skip(1).collect::<Vec<_>>().into_iter());
+        assert_eq!(mailbox.len(), 2);
+        assert_eq!(rest(&mailbox), [2, 3]);
     }
 }

@@ -7,7 +7,7 @@ use crate::actor_ref::{ActorId, AnyActor};
 use crate::cell::AnyCell;
 use crate::context::{Context, watcher_of};
 use crate::exit::Exit;
-use crate::life::{Concerned, Direction, Force, Life, Watcher, flag};
+use crate::life::{Concerned, Direction, Force, Hears, Life, Watcher, flag};
 use crate::monitor::{Down, MonitorId};
 use crate::run::{self, Runner};
 use crate::special::Signal;
@@ -49,6 +49,16 @@ pub(crate) fn ended(life: &Life, exit: &Exit) {
             }
             Direction::Tell(ends) if ends.include(exit) => exit_signal(&link.to, me, exit.clone()),
             Direction::Tell(_) => {}
+            Direction::Owns => {
+                link.to.life().remove_link(me);
+                end(&link.to, Force::Kill, Exit::Killed);
+            }
+            Direction::Owned(hears) => {
+                link.to.life().remove_link(me);
+                if hears == Hears::Failures && !exit.is_normal() {
+                    exit_signal(&link.to, me, exit.clone());
+                }
+            }
         }
     }
     for (monitor, watcher) in monitors {
@@ -112,6 +122,15 @@ pub(crate) fn demonitor(other: &AnyActor, monitor: MonitorId) -> bool {
 fn no_proc(to: &AnyActor, dead: &AnyActor) {
     tracing::error!(target: "greenlet", actor = %to, %dead, "linked to an actor that has ended");
     exit_signal(&to.shared(), dead.id(), Exit::NoProc);
+}
+
+/// Makes an actor that was not begun a task of another.
+pub(crate) fn own(owner: &AnyActor, task: &AnyActor, hears: Hears) {
+    task.life().add_link(owner.shared(), Direction::Owned(hears));
+    if !owner.life().add_link(task.shared(), Direction::Owns) {
+        task.life().remove_link(owner.id());
+        end(task.cell(), Force::Kill, Exit::Killed);
+    }
 }
 
 /// Links two actors in both directions.

@@ -11,6 +11,7 @@ use crate::cell::{Mail, MailCell, deliver};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::monitor::Down;
+use crate::owned::InWindow;
 use crate::run::Runner;
 use crate::signals;
 use crate::timer::Timed;
@@ -36,6 +37,8 @@ pub(crate) enum Special<M> {
     Continue(M),
     /// A timer has fired, which has the message.
     Timer(Arc<Timed<M>>),
+    /// An item of a stream.
+    Item(M, InWindow),
     Hibernate,
 }
 
@@ -68,6 +71,15 @@ impl<M> Drop for Place<'_, M> {
     }
 }
 
+/// The message of a timer is being looked at: it is taken, unless it is put back; also when the look unwinds.
+struct Looked<'a, M: Send + 'static>(&'a Timed<M>);
+
+impl<M: Send + 'static> Drop for Looked<'_, M> {
+    fn drop(&mut self) {
+        self.0.taken();
+    }
+}
+
 /// Has an actor handle what is no plain message.
 #[cold]
 pub(crate) fn handle<A: Actor>(
@@ -83,6 +95,10 @@ pub(crate) fn handle<A: Actor>(
             None => Ok(()),
         },
         Special::Again(message) | Special::Continue(message) => deliver(actor, message, ctx, runner),
+        Special::Item(message, room) => {
+            drop(room);
+            deliver(actor, message, ctx, runner)
+        }
         Special::Timer(timed) => {
             runner.handles("timer");
             let Some(message) = timed.look() else { return Ok(()) };
@@ -128,15 +144,20 @@ pub(crate) fn offer<M: Send + 'static, T>(
             Ok(taken) => return Ok(taken),
             Err(message) => Special::Continue(message),
         },
+        Special::Item(message, room) => match take(message) {
+            Ok(taken) => return Ok(taken),
+            Err(message) => Special::Item(message, room),
+        },
         Special::Timer(timed) => {
             // One that was cancelled stays as it is: nothing comes of it.
             if let Some(message) = timed.look() {
+                let looked = Looked(&timed);
                 match take(message) {
-                    Ok(taken) => {
-                        timed.taken();
-                        return Ok(taken);
+                    Ok(taken) => return Ok(taken),
+                    Err(message) => {
+                        std::mem::forget(looked);
+                        timed.put_back(message);
                     }
-                    Err(message) => timed.put_back(message),
                 }
             }
             Special::Timer(timed)

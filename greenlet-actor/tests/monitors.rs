@@ -15,9 +15,11 @@ use probe::{Ask, Elsewhere, Job, LONG, Log, Probe, no_disk, on_hub, word};
 /// Notes each DOWN and each word that it is sent.
 struct Watch(Log);
 
+type Work = Box<dyn FnOnce(&mut Context<Watch>) + Send>;
+
 enum Order {
     Note(&'static str),
-    Do(Box<dyn FnOnce(&mut Context<Watch>) + Send>),
+    Do(Work),
 }
 
 impl Actor for Watch {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenlet_actor::{Actor, ActorBuilder, ActorRef, Context, Exit, Overflow, Reply, System, matching};
-use greenlet_core::{Event, Queue, attempt, spawn as greenlet, with_timeout, yield_now};
+use greenlet_core::{Event, Queue, attempt, sim, sleep, spawn as greenlet, with_timeout, yield_now};
 
 use probe::{Elsewhere, LONG, Log, no_disk, on_hub};
 use script::{Message, Script, Tell, any_item, item, spawn};
@@ -342,7 +342,10 @@ fn a_pattern_may_wait_while_more_messages_come() {
         let look = looked.clone();
         actor.begin(move |script, ctx| {
             let slow = |message| match message {
-                Message::Item(2) => Ok(look.wait()),
+                Message::Item(2) => {
+                    look.wait();
+                    Ok(())
+                }
                 other => Err(other),
             };
             ctx.receive_match(slow, LONG)?;
@@ -424,6 +427,74 @@ fn many_senders_on_several_hubs_are_each_heard_in_order() {
         answer.wait(LONG).unwrap()
     });
     assert_eq!(played.unwrap(), 2000);
+}
+
+/// What an actor does at random with its messages; each is counted when it is handled.
+fn at_random(script: &mut Script, ctx: &mut script::Ctx, seed: u64) -> Result<(), Exit> {
+    let pause = Duration::from_micros(seed % 13);
+    match seed % 6 {
+        0 => {
+            if let Ok(n) = ctx.receive_match(any_item(), pause) {
+                script.log.note(n);
+            }
+        }
+        1 => {
+            // Interrupted, perhaps when it has come and was not seen yet.
+            let _ = with_timeout(pause, || ctx.receive_match(item(u32::MAX), LONG));
+        }
+        2 => {
+            while let Ok(stashed) = ctx.receive_match(
+                |message| match message {
+                    Message::Item(_) => Ok(message),
+                    other => Err(other),
+                },
+                Duration::ZERO,
+            ) {
+                ctx.stash(stashed)?;
+            }
+        }
+        3 => drop(ctx.unstash_all()),
+        4 => ctx.hibernate(),
+        _ => sleep(pause),
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_an_actor_does_with_its_messages_each_is_handled_once() {
+    for seed in 0..150_u64 {
+        sim::run(seed, move || {
+            let log = Log::new();
+            let actor = spawn(&log);
+            let senders: Vec<_> = (0..3_u32)
+                .map(|sender| {
+                    let actor = actor.clone();
+                    greenlet(move || {
+                        let mut random = seed * 31 + u64::from(sender);
+                        for n in 0..20 {
+                            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                            let step = random >> 33;
+                            actor.item(sender * 100 + n);
+                            actor.work(move |script, ctx| at_random(script, ctx, step));
+                            sleep(Duration::from_micros(step % 7));
+                        }
+                    })
+                })
+                .collect();
+            for sender in &senders {
+                sender.get().unwrap();
+            }
+            actor.work(|_, ctx| {
+                ctx.unstash_all();
+                Ok(())
+            });
+            actor.settle();
+            let mut handled: Vec<u32> = log.taken().iter().filter_map(|n| n.parse().ok()).collect();
+            handled.sort_unstable();
+            let sent: Vec<u32> = (0..3).flat_map(|sender| (0..20).map(move |n| sender * 100 + n)).collect();
+            assert_eq!(handled, sent);
+        });
+    }
 }
 
 #[test]

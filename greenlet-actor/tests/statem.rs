@@ -564,7 +564,9 @@ fn it_moves_between_hubs_with_its_timeouts() {
             _: &mut StateContext<'_, Self>,
         ) -> Result<Transition<u32>, Exit> {
             if *state == 50 {
-                self.0.take().map(|reply| reply.send(*state));
+                if let Some(reply) = self.0.take() {
+                    reply.send(*state);
+                }
                 return Err(Exit::Normal);
             }
             Ok(Transition::Next(state + 1))

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use greenlet_actor::{Actor, ActorBuilder, ActorRef, Cancelled, Context, Exit, Reply, System, TimerRef};
-use greenlet_core::{Event, Instant, sim, sleep, yield_now};
+use greenlet_core::{Event, Instant, attempt, raise, sim, sleep, yield_now};
 
 use probe::{Elsewhere, LONG, Log, on_hub, word};
 use script::{Message, Tell, any_item, item, spawn};
@@ -248,6 +248,22 @@ fn a_selective_receive_takes_the_message_of_a_timer_and_leaves_others() {
         assert_eq!(log.next(), "got 3");
         actor.settle();
         assert_eq!(log.taken(), ["1"]);
+    });
+}
+
+#[test]
+fn an_interval_goes_on_after_a_look_at_its_message_that_failed() {
+    sim::run(1, || {
+        let log = Log::new();
+        let actor = spawn(&log);
+        ticking(&actor);
+        actor.work(|script, ctx| {
+            let failed =
+                attempt(|| ctx.receive_match(|_| -> Result<(), Message> { raise(std::fmt::Error) }, LONG));
+            script.log.note(if failed.is_err() { "failed" } else { "?" });
+            Ok(())
+        });
+        assert_eq!([log.next(), log.next(), log.next()], ["failed", "2", "3"]);
     });
 }
 
