@@ -300,7 +300,7 @@ fn cases() -> Vec<Case> {
             },
             |(_, receiver)| assert_eq!(receiver.recv(), Ok(1)),
             |(_, receiver), limit| receiver.recv_timeout(limit).is_ok(),
-            |(sender, _)| drop(sender.take().map(|sender| sender.send(1))),
+            |(sender, _)| sender.take().unwrap().send(1).unwrap(),
         ),
         case(
             "Channel::get",
