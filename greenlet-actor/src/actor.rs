@@ -13,6 +13,7 @@ use crate::exit::{Exit, InitError};
 use crate::life::{Force, Hears, Life, Rare, Started, flag};
 use crate::monitor::Down;
 use crate::priority::Priority;
+use crate::registry::{self, Key, Naming, Via};
 use crate::run::system::System;
 use crate::run::{self, Home, Local};
 use crate::signals;
@@ -223,6 +224,7 @@ pub struct ActorBuilder {
     parent: Option<AnyActor>,
     owner: Option<(AnyActor, Hears)>,
     home: Option<Home>,
+    names: Vec<Naming>,
 }
 
 impl ActorBuilder {
@@ -231,7 +233,7 @@ impl ActorBuilder {
         ActorBuilder::default()
     }
 
-    /// The name, shown in reports. It need not be unique: see the registry for names by which actors are found.
+    /// The name, shown in reports. It need not be unique: [`register`](ActorBuilder::register) gives a name by which the actor is found.
     pub fn name(mut self, name: impl Into<String>) -> ActorBuilder {
         self.name = Some(name.into());
         self
@@ -250,6 +252,29 @@ impl ActorBuilder {
     pub fn overflow(mut self, overflow: Overflow) -> ActorBuilder {
         self.overflow = overflow;
         self
+    }
+
+    /// Gives the actor this name in the [default registry](crate::registry), before it runs. It is its
+    /// [`name`](ActorBuilder::name) too, unless that was set.
+    ///
+    /// If the name is taken, the actor does not start: [`start`](ActorBuilder::start) fails with
+    /// [`RegisterError::Taken`](registry::RegisterError::Taken) in the reason, as OTP's with `already_started`, and one that is only
+    /// [spawned](ActorBuilder::spawn) ends with it. Its `init` is not called.
+    pub fn register(mut self, name: impl Into<String>) -> ActorBuilder {
+        let name = name.into();
+        self.name.get_or_insert_with(|| name.clone());
+        self.register_via(registry::global().clone(), name)
+    }
+
+    /// As [`register`](ActorBuilder::register), in another registry. Can be said several times.
+    pub fn register_via<K: Key>(mut self, registry: impl Via<K> + 'static, name: K) -> ActorBuilder {
+        self.names.push(Naming::new(registry, name));
+        self
+    }
+
+    /// How many messages wait in a mailbox, if that is bounded.
+    pub(crate) fn room(&self) -> Option<usize> {
+        self.capacity
     }
 
     /// The place shown as where it was spawned, instead of the call that spawns it.
@@ -341,7 +366,8 @@ impl ActorBuilder {
         let bounded = self.capacity.map(|capacity| Box::new(Bounded::new(capacity, self.overflow)));
         let cell = Cell::new(actor, life, bounded);
         let any: Arc<dyn AnyCell> = cell.clone();
-        if !cell.life().home.part().keep(&any) {
+        let kept = cell.life().home.part().keep(&any);
+        if !kept {
             // The hub ends, or has ended. Whoever runs it finds this.
             cell.life().request_stop(Force::Kill, Exit::Killed);
         }
@@ -356,6 +382,12 @@ impl ActorBuilder {
         }
         for other in &self.links {
             signals::link(&AnyActor::new(any.clone()), other);
+        }
+        for naming in self.names.iter().filter(|_| kept) {
+            if let Err(exit) = naming.give(&AnyActor::new(any.clone())) {
+                any.life().request_stop(Force::Signal, exit);
+                break;
+            }
         }
         New { actor, activation: any }
     }

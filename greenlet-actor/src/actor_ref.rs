@@ -9,6 +9,7 @@ use greenlet_core::{Failure, GreenletError, GreenletExit, Instant, raise};
 
 use crate::bounded::{Bounded, Entry, Overflow};
 use crate::cell::{self, AnyCell, Mail, MailCell};
+use crate::dead_letters::{self, Undelivered};
 use crate::exit::Exit;
 use crate::life::{Direction, Ends, Force, Life, Watcher};
 use crate::mailbox::Mailbox;
@@ -83,6 +84,11 @@ impl AnyActor {
         typed
     }
 
+    /// The name of the type of its messages, for reports.
+    pub fn message_type(&self) -> &'static str {
+        self.cell.types().1
+    }
+
     pub(crate) fn life(&self) -> &Life {
         self.cell.life()
     }
@@ -101,6 +107,12 @@ fn message<M>(mail: Mail<M>) -> M {
         Mail::Message(message) => message,
         Mail::Special(_) => unreachable!("only the message that was put comes back"),
     }
+}
+
+#[cold]
+fn ended<M>(message: M) -> SendError<M> {
+    dead_letters::count_to_ended();
+    SendError::Ended(message)
 }
 
 /// How long a sender waits for room.
@@ -189,20 +201,20 @@ impl<M: Send + 'static> ActorRef<M> {
                 cell::pushed(&self.cell, how, |cell| cell);
                 Ok(())
             }
-            Err(mail) => Err(SendError::Ended(self::message(mail))),
+            Err(mail) => Err(ended(self::message(mail))),
         }
     }
 
     fn send_bounded(&self, bounded: &Bounded<M>, message: M, patience: Patience) -> Result<(), SendError<M>> {
         if bounded.overflow() == Overflow::DropOldest {
             return match bounded.push_ring(message) {
-                Err(message) => Err(SendError::Ended(message)),
+                Err(message) => Err(ended(message)),
                 Ok(Some(oldest)) => {
                     // The mailbox has not changed, so a handler that waits for a message is not told by that.
                     if self.mailbox().is_waiting() {
                         self.life().rare().arrived.set();
                     }
-                    drop(oldest);
+                    self.dropped_for_room(oldest);
                     Ok(())
                 }
                 Ok(None) => {
@@ -214,6 +226,7 @@ impl<M: Send + 'static> ActorRef<M> {
         let entry = match bounded.try_enter() {
             Entry::Full if bounded.overflow() == Overflow::DropNewest => {
                 bounded.note_dropped();
+                self.dropped_for_room(message);
                 return Ok(());
             }
             Entry::Full if bounded.overflow() == Overflow::Suspend => match patience {
@@ -230,13 +243,35 @@ impl<M: Send + 'static> ActorRef<M> {
         match entry {
             Entry::Room => self.push(message),
             Entry::Full => Err(SendError::Full(message)),
-            Entry::Closed => Err(SendError::Ended(message)),
+            Entry::Closed => Err(ended(message)),
         }
+    }
+
+    /// A message that the full mailbox does not take, or not any more.
+    fn dropped_for_room(&self, message: M) {
+        if dead_letters::has_readers() {
+            let name = std::any::type_name::<M>();
+            dead_letters::tell(self.life(), name, name, Undelivered::Full);
+        }
+        drop(message);
+    }
+
+    /// Sends a message that nobody waits with: into the mailbox however full that is, and without a place of its own there.
+    pub(crate) fn push_beyond_limit(&self, message: M) -> Result<(), SendError<M>> {
+        if self.cell.bounded().is_none() {
+            return self.push(message);
+        }
+        special::post_message(&self.cell, message).map_err(ended)
+    }
+
+    /// What a full mailbox does, if it has a limit.
+    pub(crate) fn overflow(&self) -> Option<Overflow> {
+        self.cell.bounded().map(Bounded::overflow)
     }
 
     /// Whether senders wait when the mailbox is full.
     pub(crate) fn waits_for_room(&self) -> bool {
-        self.cell.bounded().is_some_and(|bounded| bounded.overflow() == Overflow::Suspend)
+        self.overflow() == Some(Overflow::Suspend)
     }
 
     /// How it is to stop, or has.
@@ -336,6 +371,12 @@ macro_rules! lifecycle {
         /// Asks the actor to end normally: after the message that it is handling, ahead of those that wait. Does not wait.
         pub fn stop(&self) {
             signals::end(self.any_cell().cell(), Force::Graceful, Exit::Normal);
+        }
+
+        /// Asks the actor to end normally when it has handled everything that was sent to it before: the end takes its place in the queue, as
+        /// the request of OTP's `gen_server:stop` does. Does not wait. [`stop`](Self::stop) goes ahead of the queue.
+        pub fn finish(&self) {
+            self.any_cell().shared().post(special::Signal::Finish);
         }
 
         /// Sends an exit signal, as Erlang's `exit(Pid, Reason)`. An actor that does not [trap

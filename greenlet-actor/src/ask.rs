@@ -47,6 +47,45 @@ impl<T> Reply<T> {
         }
     }
 
+    /// Has another actor answer: sends it the question that `question` makes of this reply, and forgets about it. The asker waits on, and
+    /// does not notice that it is another one.
+    ///
+    /// # Errors
+    /// [`SendError`] with the question, and the reply in it: it can still be answered otherwise.
+    ///
+    /// ```
+    /// use greenlet_actor::{Actor, ActorRef, Context, Exit, Reply};
+    ///
+    /// struct Front(ActorRef<Reply<u32>>);
+    /// struct Back;
+    ///
+    /// impl Actor for Front {
+    ///     type Message = Reply<u32>;
+    ///     fn receive(&mut self, reply: Reply<u32>, _: &mut Context<Self>) -> Result<(), Exit> {
+    ///         Ok(reply.forward(&self.0, |reply| reply)?)
+    ///     }
+    /// }
+    /// impl Actor for Back {
+    ///     type Message = Reply<u32>;
+    ///     fn receive(&mut self, reply: Reply<u32>, _: &mut Context<Self>) -> Result<(), Exit> {
+    ///         reply.send(42);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # greenlet_core::run(|| {
+    /// let front = Front(Back.spawn()).spawn();
+    /// assert_eq!(front.call(|reply| reply).unwrap(), 42);
+    /// # });
+    /// ```
+    pub fn forward<M: Send + 'static>(
+        self,
+        to: &ActorRef<M>,
+        question: impl FnOnce(Reply<T>) -> M,
+    ) -> Result<(), SendError<M>> {
+        to.send(question(self))
+    }
+
     /// Whether the asker has given up: nobody wants the answer any more.
     pub fn is_closed(&self) -> bool {
         self.to.is_closed()
@@ -89,6 +128,17 @@ pub enum AskError {
     TooDeep(usize),
 }
 
+impl AskError {
+    /// What it means that no answer came from an actor that ends with this reason, if it does.
+    pub(crate) fn of(error: RecvTimeoutError, exit: Option<Exit>, timeout: Duration) -> AskError {
+        match (error, exit) {
+            (RecvTimeoutError::TimedOut, _) => AskError::TimedOut(timeout),
+            (RecvTimeoutError::Closed, Some(exit)) => AskError::Ended(exit),
+            (RecvTimeoutError::Closed, None) => AskError::NoReply,
+        }
+    }
+}
+
 struct Chain<'a>(&'a [ActorId]);
 
 impl fmt::Display for Chain<'_> {
@@ -101,10 +151,10 @@ impl fmt::Display for Chain<'_> {
 }
 
 /// The asker, if it is an actor, is known to wait for the other one, as long as this lives.
-struct Asking(Option<AnyActor>);
+pub(crate) struct Asking(Option<AnyActor>);
 
 impl Asking {
-    fn begin<M: Send + 'static>(asked: &ActorRef<M>) -> Result<Asking, AskError> {
+    pub(crate) fn begin<M: Send + 'static>(asked: &ActorRef<M>) -> Result<Asking, AskError> {
         let Some(me) = Runner::current_actor() else { return Ok(Asking(None)) };
         if me.life().id() == asked.id() {
             return Err(AskError::Itself);
@@ -264,11 +314,7 @@ impl<M: Send + 'static> ActorRef<M> {
 
     #[cold]
     pub(crate) fn no_answer(&self, error: RecvTimeoutError, timeout: Duration) -> AskError {
-        match (error, self.stopping()) {
-            (RecvTimeoutError::TimedOut, _) => AskError::TimedOut(timeout),
-            (RecvTimeoutError::Closed, Some(exit)) => AskError::Ended(exit),
-            (RecvTimeoutError::Closed, None) => AskError::NoReply,
-        }
+        AskError::of(error, self.stopping(), timeout)
     }
 
     fn ended(&self) -> AskError {

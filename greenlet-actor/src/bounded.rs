@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use greenlet_core::sync::Semaphore;
 
+use crate::dead_letters;
+
 /// What a full mailbox does with another message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Overflow {
@@ -82,6 +84,7 @@ impl<M> Bounded<M> {
 
     pub(crate) fn note_dropped(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
+        dead_letters::count_full();
     }
 
     pub(crate) fn try_enter(&self) -> Entry {

@@ -19,6 +19,7 @@ use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::bounded::Bounded;
 use crate::context::{Context, Personal};
+use crate::dead_letters::{self, Undelivered};
 use crate::exit::Exit;
 use crate::life::{Force, Life, flag};
 use crate::mailbox::{Mailbox, Pushed};
@@ -46,6 +47,8 @@ pub(crate) trait AnyCell: Send + Sync {
     fn mailbox_len(&self) -> usize;
     /// How many messages and signals it has taken out of its mailbox.
     fn handled(&self) -> u64;
+    /// Puts a typed reference into `slot`, if that is an `Option<ActorRef<M>>` for the messages that the actor takes.
+    fn give_typed(self: Arc<Self>, slot: &mut dyn Any);
     /// The types of the actor and of its messages.
     fn types(&self) -> (&'static str, &'static str);
     /// What it takes in memory, without what it points to.
@@ -56,12 +59,8 @@ pub(crate) trait AnyCell: Send + Sync {
     fn is_idle(&self) -> bool;
     /// Whether its handler waits for a message.
     fn is_receiving(&self) -> bool;
-    /// Ends whoever waits for room in the mailbox.
-    fn close_room(&self);
     /// Kills the actor in place, where no runner is left that could do it: on a hub that has ended. The caller is the mailbox's owner.
     fn abandon(self: Arc<Self>);
-    /// Puts the actor's reference into `slot`, if that is an `Option<ActorRef<M>>` for its type of messages.
-    fn give_typed(self: Arc<Self>, slot: &mut dyn Any);
 }
 
 /// What becomes of an actor that ran.
@@ -156,6 +155,12 @@ impl<A: Actor> AnyCell for Cell<A> {
         self.mailbox.taken()
     }
 
+    fn give_typed(self: Arc<Self>, slot: &mut dyn Any) {
+        if let Some(slot) = slot.downcast_mut::<Option<ActorRef<A::Message>>>() {
+            *slot = Some(ActorRef::new(self));
+        }
+    }
+
     fn types(&self) -> (&'static str, &'static str) {
         (type_name::<A>(), type_name::<A::Message>())
     }
@@ -176,12 +181,6 @@ impl<A: Actor> AnyCell for Cell<A> {
         self.mailbox.is_waiting()
     }
 
-    fn close_room(&self) {
-        if let Some(bounded) = &self.bounded {
-            bounded.close().into_iter().for_each(drop_unhandled);
-        }
-    }
-
     fn abandon(self: Arc<Self>) {
         let life = &self.life;
         life.request_stop(Force::Kill, Exit::Killed);
@@ -197,13 +196,7 @@ impl<A: Actor> AnyCell for Cell<A> {
         } else {
             drop_unhandled(left);
         }
-        last_rites(&self, &Exit::Killed);
-    }
-
-    fn give_typed(self: Arc<Self>, slot: &mut dyn Any) {
-        if let Some(slot) = slot.downcast_mut::<Option<ActorRef<A::Message>>>() {
-            *slot = Some(ActorRef::new(self));
-        }
+        last_rites(&self, &Exit::Killed, 0);
     }
 
     fn activate(self: Arc<Self>, runner: &Runner) -> After {
@@ -470,8 +463,10 @@ fn end<A: Actor>(cell: &Cell<A>, slot: &mut Option<A>, ctx: &mut Context<A>, run
     }
     // The state goes before the news of the end, so that whoever restarts the actor finds released what it owned.
     let actor = slot.take();
-    let personal = ctx.take_personal();
+    let mut personal = ctx.take_personal();
+    let stash = personal.take_stash();
     let ended = ended.and(attempt(move || drop((actor, personal))));
+    let stashed = bury::<A>(life, stash.into_iter().map(Mail::Message), &exit);
     let exit = match ended {
         _ if life.killed() => Exit::Killed,
         Err(GreenletError::Failed(failure)) => {
@@ -486,11 +481,36 @@ fn end<A: Actor>(cell: &Cell<A>, slot: &mut Option<A>, ctx: &mut Context<A>, run
     runner.revoke_interrupts();
     runner.put_down(life);
     embed::forget_locals();
-    last_rites(cell, &exit);
+    last_rites(cell, &exit, stashed);
 }
 
-/// Ends what others see of an actor.
-fn last_rites<A: Actor>(cell: &Cell<A>, exit: &Exit) {
+/// Drops what an actor has not handled. Returns how many messages that were: signals are none, nor are timers.
+fn bury<A: Actor>(life: &Life, mails: impl Iterator<Item = Mail<A::Message>>, exit: &Exit) -> usize {
+    let mut buried = 0;
+    for mail in mails {
+        buried += usize::from(special::message(&mail).is_some());
+        // A destructor that fails is not the actor's failure.
+        let dropped = attempt(|| {
+            if let Some(message) = special::message(&mail)
+                && dead_letters::has_readers()
+            {
+                let why = Undelivered::Unhandled(exit.clone());
+                dead_letters::tell(life, type_name::<A::Message>(), A::label(message), why);
+            }
+            drop(mail);
+        });
+        if let Err(error) = dropped {
+            tracing::error!(target: "greenlet", "dropping a message that was not handled: {error}");
+        }
+    }
+    if buried != 0 {
+        dead_letters::count_unhandled(buried);
+    }
+    buried
+}
+
+/// Ends what others see of an actor, which had so many messages in its stash.
+fn last_rites<A: Actor>(cell: &Cell<A>, exit: &Exit, stashed: usize) {
     let life = &cell.life;
     // The reason is recorded first, so that whoever hears of the end finds it.
     signals::ended(life, exit);
@@ -507,10 +527,10 @@ fn last_rites<A: Actor>(cell: &Cell<A>, exit: &Exit) {
     // From now on sends fail; and askers whose questions are still here hear that nobody will answer.
     // SAFETY: the caller is the owner, and the actor has ended: there is no other any more.
     let left = unsafe { cell.mailbox.close() };
-    cell.close_room();
-    let dead_letters = left.len();
-    left.into_iter().for_each(drop_unhandled);
-    life.home.forget(life.entry.load(Ordering::Relaxed), dead_letters);
+    // A signal that stands for a message in the ring is counted with that.
+    let ring = cell.bounded.as_ref().map(|bounded| bounded.close()).unwrap_or_default();
+    let dead_letters = bury::<A>(life, left.into_iter().chain(ring.into_iter().map(Mail::Message)), exit);
+    life.home.forget(life.entry.load(Ordering::Relaxed), dead_letters + stashed);
 }
 
 /// Drops what an actor left behind. A destructor that fails is not the actor's failure.

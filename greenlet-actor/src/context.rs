@@ -47,6 +47,13 @@ impl<A: Actor> Default for Personal<A> {
     }
 }
 
+impl<A: Actor> Personal<A> {
+    /// What is stashed, at the end.
+    pub(crate) fn take_stash(&mut self) -> std::collections::VecDeque<A::Message> {
+        self.0.as_mut().map(|belongings| belongings.stash.take()).unwrap_or_default()
+    }
+}
+
 pub(crate) struct Belongings<A: Actor> {
     behaviours: Vec<Behaviour<A>>,
     pub(crate) stash: Stash<A::Message>,

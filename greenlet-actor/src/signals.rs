@@ -108,6 +108,14 @@ pub(crate) fn watch(other: &AnyActor, watcher: Watcher) -> MonitorId {
     monitor
 }
 
+/// As [`watch`], but the watcher comes back if `other` has ended.
+pub(crate) fn watch_alive(other: &AnyActor, watcher: Watcher) -> Result<MonitorId, Watcher> {
+    let Some(mut state) = other.life().alive() else { return Err(watcher) };
+    let monitor = MonitorId::next();
+    state.monitors.push((monitor, watcher));
+    Ok(monitor)
+}
+
 /// Takes a monitor back. False if it is not there any more.
 pub(crate) fn demonitor(other: &AnyActor, monitor: MonitorId) -> bool {
     let Some(rare) = other.life().try_rare() else { return false };
@@ -174,5 +182,6 @@ pub(crate) fn handle<A: Actor>(
             runner.handles("handle_down");
             actor.handle_down(down, ctx)
         }
+        Signal::Finish => Err(Exit::Normal),
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Signal {
     /// The exit of a linked actor, for one that traps exits.
     Exited(ActorId, Exit),
     Down(Down),
+    /// It is to end normally, now that all that was sent before is done.
+    Finish,
     /// Nothing has come for so long; counts if nothing was taken out of the mailbox since.
     Idle {
         taken: u64,
@@ -31,7 +33,7 @@ pub(crate) enum Special<M> {
     Signal(Signal),
     /// One of the messages that are kept in the ring, so that the oldest can be dropped.
     Ring,
-    /// A message that was handled once and stashed. It has left its place in a bounded mailbox before.
+    /// A message that was handled once and stashed, or that was let in over the limit. It has no place in a bounded mailbox.
     Again(M),
     /// What the actor goes on with, ahead of everything.
     Continue(M),
@@ -165,6 +167,32 @@ pub(crate) fn offer<M: Send + 'static, T>(
         other @ (Special::Signal(_) | Special::Ring | Special::Hibernate) => other,
     };
     Err(Mail::Special(Box::new(refused)))
+}
+
+/// The message that this is, if it is one that was sent.
+pub(crate) fn message<M>(mail: &Mail<M>) -> Option<&M> {
+    match mail {
+        Mail::Message(message) => Some(message),
+        Mail::Special(special) => match &**special {
+            Special::Again(message) | Special::Continue(message) | Special::Item(message, _) => Some(message),
+            Special::Signal(_) | Special::Ring | Special::Timer(_) | Special::Hibernate => None,
+        },
+    }
+}
+
+/// Puts a message into the mailbox of an actor, however full that is, where it has no place. It comes back if the actor has ended.
+pub(crate) fn post_message<M>(to: &Arc<dyn MailCell<M>>, message: M) -> Result<(), M> {
+    match to.mailbox().push(Mail::Special(Box::new(Special::Again(message)))) {
+        Ok(how) => {
+            crate::cell::pushed(to, how, |cell| cell);
+            Ok(())
+        }
+        Err(Mail::Special(special)) => match *special {
+            Special::Again(message) => Err(message),
+            _ => unreachable!("what was put comes back"),
+        },
+        Err(Mail::Message(message)) => Err(message),
+    }
 }
 
 /// Puts something into the mailbox of an actor, however full that is. Nobody hears if it has ended.

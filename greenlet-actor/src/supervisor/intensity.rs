@@ -7,19 +7,19 @@ use greenlet_core::Instant;
 
 /// At most `intensity` restarts in any `period`.
 #[derive(Debug)]
-pub(super) struct Intensity {
+pub(crate) struct Intensity {
     intensity: usize,
     period: Duration,
     restarts: VecDeque<Instant>,
 }
 
 impl Intensity {
-    pub(super) fn new(intensity: usize, period: Duration) -> Intensity {
+    pub(crate) fn new(intensity: usize, period: Duration) -> Intensity {
         Intensity { intensity, period, restarts: VecDeque::new() }
     }
 
     /// Counts a restart; false if that is one too many.
-    pub(super) fn allows(&mut self, now: Instant) -> bool {
+    pub(crate) fn allows(&mut self, now: Instant) -> bool {
         if self.intensity == usize::MAX {
             return true; // nobody counts so far
         }

@@ -34,7 +34,7 @@ use crate::actor_ref::{ActorRef, AnyActor};
 use crate::exit::InitError;
 use crate::life::flag;
 use children::Children;
-use intensity::Intensity;
+pub(crate) use intensity::Intensity;
 use supervising::Supervising;
 
 /// A supervisor to be started: its strategy and its children. OTP's `supervisor`.

@@ -12,6 +12,7 @@ use crate::actor::{Actor, ActorBuilder};
 use crate::actor_ref::AnyActor;
 use crate::bounded::Overflow;
 use crate::life::flag;
+use crate::registry::{Key, Via};
 
 /// When a child that has ended is started again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,6 +147,18 @@ impl ChildSpec {
     /// Bounds its mailbox: [`ActorBuilder::capacity`].
     pub fn capacity(mut self, messages: usize) -> ChildSpec {
         self.builder = self.builder.capacity(messages);
+        self
+    }
+
+    /// The name by which it is found, in each of its lives: [`ActorBuilder::register`]. It fails to start while somebody else has that name.
+    pub fn register(mut self, name: impl Into<String>) -> ChildSpec {
+        self.builder = self.builder.register(name);
+        self
+    }
+
+    /// As [`register`](ChildSpec::register), in another registry: [`ActorBuilder::register_via`].
+    pub fn register_via<K: Key>(mut self, registry: impl Via<K> + 'static, name: K) -> ChildSpec {
+        self.builder = self.builder.register_via(registry, name);
         self
     }
 
