@@ -16,7 +16,7 @@ struct Once;
 enum Note {
     Begin(Arc<Event>, Arc<Event>),
     Memo,
-    Breaks(#[expect(dead_code, reason = "for its drop")] Broken),
+    Breaks(#[allow(dead_code, reason = "for its drop")] Broken),
 }
 
 struct Broken;
