@@ -623,9 +623,11 @@ mod loom_tests {
                     while let Some(number) = mailbox.next() {
                         seen.push(number);
                     }
-                    if seen.len() < 2 && mailbox.begin_wait() {
+                    if seen.len() < 2
+                        && let Some(waiting) = mailbox.owned().wait()
+                    {
                         arrived.wait();
-                        mailbox.end_wait();
+                        drop(waiting);
                     }
                 }
             }
@@ -648,9 +650,7 @@ mod loom_tests {
             });
             // SAFETY: this thread made the mailbox and is its owner.
             let seen = unsafe {
-                if mailbox.begin_wait() {
-                    mailbox.end_wait();
-                }
+                drop(mailbox.owned().wait());
                 mailbox.next().is_some()
             };
             sender.join().unwrap();
