@@ -1,4 +1,4 @@
-//! `docs/gevent.md` and `docs/erlang.md` keep their word: every test that they name exists, and no cell is empty.
+//! `docs/gevent.md`, `docs/erlang.md` and `docs/comparison.md` keep their word: every test that they name exists, and no cell is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -94,6 +94,17 @@ fn every_test_that_the_page_names_exists() {
     assert!(named > 500, "only {named} tests were found in the page: has its form changed?");
     let named = count_tests_named("erlang.md", ERLANG);
     assert!(named > 40, "only {named} tests were found in the page: has its form changed?");
+}
+
+#[test]
+fn every_yes_of_the_comparison_names_a_test_that_exists() {
+    let named = count_tests_named("comparison.md", ERLANG);
+    assert!(named > 40, "only {named} tests were found in the page: has its form changed?");
+    for (at, cells) in rows(&page("comparison.md")) {
+        if cells.len() == 8 && cells[1] == "yes" {
+            assert!(cited(&cells[7]).next().is_some(), "line {at} says yes and names no test");
+        }
+    }
 }
 
 /// How many tests the page names, all of which exist.
