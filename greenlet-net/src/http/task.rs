@@ -166,8 +166,7 @@ async fn close<S: Stream>(wire: &Wire<S>, connection: &Connection, now: u32) {
     let mut finished = false;
     poll_fn(|context| {
         connection.runs_as(context.waker());
-        // A task that was unwound in the middle of its turn may have left something of another connection.
-        wire.begin_turn();
+        let _turn = wire.begin_turn();
         match connection.order.take() {
             Some(Order::GiveUp) => return Poll::Ready(()),
             // The server ends: it has no time to be polite.
