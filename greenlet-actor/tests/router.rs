@@ -290,7 +290,10 @@ fn a_pool_is_asked_like_an_actor() {
         fn receive(&mut self, (n, reply): (u64, Reply<u64>), _: &mut Context<Self>) -> Result<(), Exit> {
             match n {
                 0 => Err(no_disk()),
-                1 => Ok(drop(reply)),
+                1 => {
+                    drop(reply);
+                    Ok(())
+                }
                 _ => {
                     reply.send(n * n);
                     Ok(())

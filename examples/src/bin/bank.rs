@@ -139,7 +139,9 @@ fn work(book: &Book, mut random: impl FnMut() -> usize) {
         }
     }
     while book.lock().unwrap().iter().any(|page| !page.under_way.is_empty()) {
-        (0..ACCOUNTS).for_each(|number| drop(tell(number, Message::Remind)));
+        (0..ACCOUNTS).for_each(|number| {
+            tell(number, Message::Remind);
+        });
         sleep(Duration::from_millis(5));
     }
     assert_eq!(accounts.count_children().expect("the supervisor lives").active, ACCOUNTS);
