@@ -116,13 +116,10 @@ fn a_room_that_is_just_ending_can_be_joined() {
         for _ in 0..100 {
             let room = enter(&lobby, &alice, "rust").unwrap();
             // The end of the room is in its mailbox when Bob's wish to join comes there.
-            let (leaving, user) = (Arc::new(Queue::unbounded()), alice.user.id());
-            greenlet_core::spawn({
-                let leaving = leaving.clone();
-                move || leaving.put(room.ask(|reply| room::Message::Leave { user, reply }, LONG).is_ok())
-            });
+            let user = alice.user.id();
+            let leaving = room.request(|reply| room::Message::Leave { user, reply }).unwrap();
             assert_eq!(bob.line("/join rust"), "= you are in rust with: bob");
-            assert!(leaving.get().unwrap());
+            assert!(leaving.wait(LONG).is_ok());
             bob.line("/leave");
         }
     });
