@@ -383,12 +383,15 @@ impl ActorBuilder {
         for other in &self.links {
             signals::link(&AnyActor::new(any.clone()), other);
         }
+        // Names run code of the user's.
+        let not_begun = NotBegun(&any);
         for naming in self.names.iter().filter(|_| kept) {
             if let Err(exit) = naming.give(&AnyActor::new(any.clone())) {
                 any.life().request_stop(Force::Signal, exit);
                 break;
             }
         }
+        std::mem::forget(not_begun);
         New { actor, activation: any }
     }
 }
@@ -397,6 +400,16 @@ impl ActorBuilder {
 pub(crate) struct New<M> {
     pub(crate) actor: ActorRef<M>,
     activation: Arc<dyn AnyCell>,
+}
+
+/// An actor that does not begin, since who makes it panics or is killed meanwhile: it ends, for nobody else would come to it.
+struct NotBegun<'a>(&'a Arc<dyn AnyCell>);
+
+impl Drop for NotBegun<'_> {
+    fn drop(&mut self) {
+        self.0.life().request_stop(Force::Kill, Exit::Killed);
+        run::schedule(self.0.clone());
+    }
 }
 
 impl<M: Send + 'static> New<M> {

@@ -177,6 +177,13 @@ impl Asking {
         }
     }
 
+    /// The question stands there in the mailbox of the other one.
+    fn stands_at(&self, at: u64) {
+        if let Some(me) = &self.0 {
+            me.life().rare().asked_at.store(at, Ordering::Release);
+        }
+    }
+
     /// Follows who waits for whom. Each has noted whom it asks before it looks, so of those who close a circle at the same time one sees it.
     fn find_cycle(&self, asked: &Life) -> Result<(), AskError> {
         let Some(me) = &self.0 else { return Ok(()) };
@@ -252,9 +259,10 @@ impl<M: Send + 'static> ActorRef<M> {
     /// ```
     #[inline]
     pub fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> M, timeout: Duration) -> Result<T, AskError> {
-        let asking = Asking::begin(self)?;
         let (reply, answer) = Reply::channel();
+        // First, since it may ask somebody itself.
         let question = question(reply);
+        let asking = Asking::begin(self)?;
         let mut left = timeout;
         // Whoever asks waits in any case, so who answers may as well run now. Most often the answer is there then.
         if let Err(error) = Local::running_at_once(|| self.try_send(question)) {
@@ -338,7 +346,8 @@ impl<M: Send + 'static, T> Request<M, T> {
     pub fn wait(&self, timeout: Duration) -> Result<T, AskError> {
         // Who is past the question has answered, or left that to another one.
         let past = self.asked.mailbox().taken() > self.at || self.answer.is_ready();
-        let _asking = if past { Asking(None) } else { Asking::begin(&self.asked)? };
+        let asking = if past { Asking(None) } else { Asking::begin(&self.asked)? };
+        asking.stands_at(self.at);
         self.answer.recv_timeout(timeout).map_err(|error| self.asked.no_answer(error, timeout))
     }
 

@@ -202,6 +202,8 @@ impl<A: Actor> AnyCell for Cell<A> {
     fn activate(self: Arc<Self>, runner: &Runner) -> After {
         let cell: *const Cell<A> = Arc::as_ptr(&self);
         let me = ActorRef::new(self);
+        // SAFETY: what an `Arc` points to is somewhere.
+        let kept: NonNull<dyn AnyCell> = unsafe { NonNull::new_unchecked(cell.cast_mut()) };
         // SAFETY: `me`, and then `ctx`, keep the cell.
         let cell = unsafe { &*cell };
         let state = cell.state.get();
@@ -209,6 +211,8 @@ impl<A: Actor> AnyCell for Cell<A> {
         // is read through the context after that but `me`. The runner is the caller's.
         let mut ctx = unsafe { Context::new(me, runner, NonNull::new_unchecked(&raw mut (*state).personal)) };
         loop {
+            // SAFETY: the context keeps the cell, whose `Arc` that is the pointer of, and it is put down before `turns` returns.
+            unsafe { runner.take_up(kept) };
             // SAFETY: as above; the reference ends with the call.
             let pause = turns(cell, unsafe { &mut (*state).actor }, &mut ctx, runner);
             match pause {
@@ -258,11 +262,9 @@ enum Pause {
     Ended,
 }
 
-/// Handles what is there, until one of these.
+/// Handles what is there, until one of these. The runner has taken the actor up, and has put it down afterwards.
 fn turns<A: Actor>(cell: &Cell<A>, actor: &mut Option<A>, ctx: &mut Context<A>, runner: &Runner) -> Pause {
     let life = &cell.life;
-    // SAFETY: the context keeps the cell, and it is put down before this returns.
-    unsafe { runner.take_up(cell) };
     let Some(alive) = actor else {
         runner.put_down(life);
         return Pause::Ended;

@@ -386,7 +386,8 @@ impl Life {
     pub(crate) fn begin_end(&self, exit: &Exit) {
         self.set(flag::ENDING);
         if exit.is_normal() && self.try_rare().is_none() {
-            return;
+            // Who asks why no answer comes finds this.
+            return self.set(flag::STOPPING);
         }
         let mut state = self.rare().state();
         let force = state.stop.as_ref().map_or(Force::Signal, |stop| stop.force.max(Force::Signal));
@@ -412,7 +413,7 @@ impl Life {
         let mut state = self.rare().state();
         // Under the lock, under which whoever resumes or ends it looks for it.
         let flags = self.flags();
-        if flags & flag::HELD == 0 || flags & flag::STOPPING != 0 {
+        if flags & flag::HELD == 0 || flags & (flag::STOPPING | flag::ASKED) != 0 {
             return false;
         }
         state.held = Some(me);

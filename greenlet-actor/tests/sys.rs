@@ -365,3 +365,29 @@ fn a_span_is_around_each_message() {
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(text.contains("path=/counter label=\"Get\""), "{text}");
 }
+
+#[test]
+fn a_dump_that_is_wanted_while_another_one_suspends_comes_too() {
+    struct Slow;
+    impl Actor for Slow {
+        type Message = ();
+        fn receive(&mut self, (): (), _: &mut Context<Self>) -> Result<(), Exit> {
+            Ok(())
+        }
+        fn dump(&self) -> String {
+            sleep(Duration::from_millis(5));
+            "slow".to_owned()
+        }
+    }
+    on_hub(|| {
+        let actor = Slow.start().unwrap();
+        sys::suspend(&actor);
+        let first = greenlet_core::spawn({
+            let actor = actor.clone();
+            move || sys::dump(&actor, LONG).unwrap()
+        });
+        sleep(Duration::from_millis(1));
+        assert_eq!(sys::dump(&actor, LONG).unwrap(), "slow");
+        assert_eq!(first.get().unwrap(), "slow");
+    });
+}

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenlet_core::{Event, Hub, run, sleep, spawn, yield_now, yield_to};
+use greenlet_core::{Event, Hub, Kill, catch, embed, run, sleep, spawn, yield_now, yield_to};
 
 #[test]
 fn it_runs_at_once_and_the_caller_goes_on_when_it_suspends() {
@@ -207,5 +207,59 @@ fn two_that_yield_to_each_other_see_timers_and_threads() {
             yield_to(&partner);
         }
         setter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_greenlet_that_waits_for_the_one_it_yielded_to_is_not_resumed_by_that_one() {
+    run(|| {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let outer = spawn({
+            let log = log.clone();
+            move || {
+                let me = greenlet_core::current();
+                let inner = spawn({
+                    let log = log.clone();
+                    move || {
+                        embed::unpark(&me); // it is in the ready queue now, and below us on the way to the loop
+                        yield_to(&me);
+                        log.borrow_mut().push("inner goes on");
+                    }
+                });
+                yield_to(&inner);
+                log.borrow_mut().push("outer goes on");
+                inner.join();
+            }
+        });
+        outer.join();
+        assert!(outer.successful());
+        assert_eq!(*log.borrow(), ["outer goes on", "inner goes on"]);
+    });
+}
+
+#[test]
+fn one_that_runs_though_it_is_queued_is_not_resumed_by_who_runs_inside_of_it() {
+    run(|| {
+        let event = Rc::new(Event::new());
+        let outer = spawn({
+            let event = event.clone();
+            move || {
+                drop(catch(|| event.wait()));
+                let me = greenlet_core::current();
+                let inner = spawn(move || yield_to(&me));
+                yield_to(&inner);
+                inner.join();
+            }
+        });
+        yield_now();
+        spawn({
+            let outer = (*outer).clone();
+            move || {
+                outer.kill_with(Kill::default().no_wait());
+                event.set();
+            }
+        });
+        outer.join();
+        assert!(outer.successful());
     });
 }

@@ -45,7 +45,7 @@ use crate::exit::Exit;
 /// let worker = ActorBuilder::new().register_via(names.clone(), "Bob".to_owned()).spawn(Worker);
 /// let bob = via(names, "BOB".to_owned());
 /// assert_eq!(bob.whereis(), Ok(worker));
-/// bob.send(1).unwrap();
+/// bob.send(1_u32).unwrap();
 /// # });
 /// ```
 pub trait Via<K: fmt::Debug>: Send + Sync {

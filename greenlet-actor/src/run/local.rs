@@ -33,6 +33,8 @@ pub(crate) struct Local {
     pub(super) shared: Option<Worker<Activation>>,
     /// The other hubs of the system, as of so many changes.
     pub(super) others: RefCell<(u64, Rc<[Arc<Part>]>)>,
+    /// Runners that look for work no more until they are told of some.
+    pub(super) sleepers: Cell<u32>,
     /// Which of the two is asked first.
     turn: Cell<u32>,
     /// A runner was called and has not come to the queue yet.
@@ -83,6 +85,7 @@ impl Local {
             queue: RefCell::default(),
             shared,
             others: RefCell::new((0, Rc::new([]))),
+            sleepers: Cell::new(0),
             turn: Cell::new(0),
             standby: Cell::new(false),
             called: RefCell::default(),

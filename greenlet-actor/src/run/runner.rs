@@ -76,14 +76,16 @@ impl Runner {
     /// The actor is in this runner's hands from now on, until [`put_down`](Runner::put_down).
     ///
     /// # Safety
-    /// The actor is in an `Arc` that the caller keeps until it is put down.
+    /// The pointer is that of an `Arc` which the caller keeps until it is put down.
     #[inline]
-    pub(crate) unsafe fn take_up(&self, actor: &(dyn AnyCell + 'static)) {
-        let life = actor.life();
+    pub(crate) unsafe fn take_up(&self, actor: NonNull<dyn AnyCell>) {
+        // SAFETY: kept by the caller.
+        let life = unsafe { actor.as_ref() }.life();
         arrives(life, self.hub);
         life.runner.store(self.index, Ordering::Relaxed);
-        self.actor.set(Some(NonNull::from(actor)));
-        embed::set_tag(std::ptr::from_ref(self).expose_provenance());
+        self.actor.set(Some(actor));
+        // SAFETY: this greenlet is a runner's, and the tag is taken back before that ends (invariant).
+        unsafe { embed::set_tag(std::ptr::from_ref(self).expose_provenance()) };
     }
 
     /// What the runner of the current greenlet says, if that is one and has an actor.
@@ -119,7 +121,8 @@ impl Runner {
     pub(crate) fn put_down(&self, life: &Life) {
         life.runner.store(0, Ordering::Relaxed);
         self.actor.set(None);
-        embed::set_tag(0);
+        // SAFETY: 0 is nobody's address.
+        unsafe { embed::set_tag(0) };
     }
 
     /// Ends its [`await_call`](Runner::await_call).

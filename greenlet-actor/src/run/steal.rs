@@ -61,9 +61,12 @@ impl Local {
                     && let Some(actor) = self.take_from(part)
                 {
                     self.push(actor);
-                    // `push` has called a runner, most likely this one.
-                    runner.await_call();
-                    return;
+                    // `push` has called a runner, if none was on its way; if it is another one, this one goes on looking.
+                    if runner.was_called() {
+                        return;
+                    }
+                    pause = FIRST_LOOK / 2;
+                    break;
                 }
                 seen.retain(|(index, _)| *index != part.index);
                 if part.running.load(Ordering::Relaxed) || waiting > 0 {
@@ -74,7 +77,7 @@ impl Local {
             }
             pause *= 2;
         }
-        let asleep = Asleep::new(self.part());
+        let asleep = Asleep::new(self);
         // Who had work for us just before did not see that we sleep. Nor may we see that work yet, if it is being offered in this moment: who
         // offers does not pay for a fence. So we look twice, and what was on its way has arrived at the second time.
         let work = || self.others().iter().any(|part| part.backlog() >= 2);
@@ -96,23 +99,37 @@ impl Local {
 }
 
 /// A hub that looks for work no more, until it is told of some.
-struct Asleep<'a>(&'a Part);
+struct Asleep<'a>(&'a Local);
 
 impl<'a> Asleep<'a> {
-    fn new(part: &'a Part) -> Asleep<'a> {
-        // Several runners of a hub may sleep: it counts once.
+    fn new(local: &'a Local) -> Asleep<'a> {
+        local.sleepers.set(local.sleepers.get() + 1);
+        let asleep = Asleep(local);
+        asleep.tell();
+        asleep
+    }
+
+    /// Several runners of a hub may sleep: it counts once.
+    fn tell(&self) {
+        let part = self.0.part();
         if !part.asleep.swap(true, Ordering::SeqCst) {
             part.system.falls_asleep();
         }
-        Asleep(part)
     }
 }
 
 impl Drop for Asleep<'_> {
     fn drop(&mut self) {
+        let left = self.0.sleepers.get() - 1;
+        self.0.sleepers.set(left);
+        if left > 0 {
+            // This one may be in a handler for long now. The others sleep on, and whoever has work for them has to see that.
+            return self.tell();
+        }
+        let part = self.0.part();
         // Unless whoever woke it has done that.
-        if self.0.asleep.swap(false, Ordering::SeqCst) {
-            self.0.system.wakes_up();
+        if part.asleep.swap(false, Ordering::SeqCst) {
+            part.system.wakes_up();
         }
     }
 }

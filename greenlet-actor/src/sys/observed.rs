@@ -88,7 +88,8 @@ impl Observed {
     }
 
     pub(crate) fn set_fault(&self, fault: Fault) {
-        self.watchers().fault = Some(fault);
+        let before = self.watchers().fault.replace(fault);
+        drop(before);
     }
 
     pub(crate) fn take_fault(&self) -> Option<Fault> {

@@ -130,6 +130,9 @@ impl Hub {
             // It is time to look outside, which is the loop's business.
             || self.budget.get() <= 1
             || next == current
+            // It stands below us on the way to the loop: it is resumed when those that it runs inside of it have suspended.
+            // SAFETY: who has the header keeps it.
+            || unsafe { next.as_ref() }.local.runs_inside.get()
             || !self.ready.take_out(next)
         {
             return false;
