@@ -75,7 +75,7 @@ pub trait Library: Sized + Send + 'static {
     /// Questions to an actor, one after the other, from a handler of another one.
     fn ask_from_an_actor(cores: Cores, questions: u64) -> Duration;
 
-    /// Transfers between accounts: see [`programs::bank`].
+    /// Transfers between accounts: the accounts ask each other.
     fn bank(cores: Cores, transfers: u64) -> Duration;
 
     /// Starts that many children of one supervisor and has each crash once. From the first crash until all of them run again. `None` if

@@ -1,16 +1,20 @@
 //! An axum application that needs no async runtime: each request runs in a greenlet, where its handler may simply block.
 //!
-//!     cargo run --release -p greenlet-examples --bin axum_on_greenlets
+//! ```text
+//! cargo run --release -p greenlet-examples --bin axum_on_greenlets
+//! ```
 //!
 //! It says `serving on http://127.0.0.1:8090`. Then:
 //!
-//!     curl http://127.0.0.1:8090/hello/Ada                hello, Ada
-//!     curl --json '{"text":"buy milk"}' http://127.0.0.1:8090/notes
-//!                                                         {"id":1,"text":"buy milk"}, with status 201
-//!     curl http://127.0.0.1:8090/notes                    all notes
-//!     curl http://127.0.0.1:8090/notes/1                  one of them; 404 for others
-//!     curl http://127.0.0.1:8090/addresses/localhost      the addresses of a name: it asks the resolver, and keeps nobody else waiting
-//!     curl http://127.0.0.1:8090/together/5               five greenlets that sleep for 200 ms at once
+//! ```text
+//! curl http://127.0.0.1:8090/hello/Ada                hello, Ada
+//! curl --json '{"text":"buy milk"}' http://127.0.0.1:8090/notes
+//!                                                     {"id":1,"text":"buy milk"}, with status 201
+//! curl http://127.0.0.1:8090/notes                    all notes
+//! curl http://127.0.0.1:8090/notes/1                  one of them; 404 for others
+//! curl http://127.0.0.1:8090/addresses/localhost      the addresses of a name: it asks the resolver, and keeps nobody else waiting
+//! curl http://127.0.0.1:8090/together/5               five greenlets that sleep for 200 ms at once
+//! ```
 //!
 //! Ctrl-C ends it, when the requests in flight are answered. An argument is another address.
 

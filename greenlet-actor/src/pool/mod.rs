@@ -1,7 +1,7 @@
 //! Pools: several actors that do the same, behind one address.
 //!
 //! A [`Pool`] is started as a supervisor of its own with so many workers. Its [`PoolRef`] is used like an
-//! [`ActorRef`]: each message goes to one worker, which [`Routing`] chooses. A worker that ends is replaced;
+//! [`ActorRef`](crate::ActorRef): each message goes to one worker, which [`Routing`] chooses. A worker that ends is replaced;
 //! messages that are sent meanwhile wait for the new one or go to others, and are not lost. What the worker that ended had in its mailbox is.
 //!
 //! ```
