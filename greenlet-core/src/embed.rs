@@ -104,8 +104,8 @@ pub fn unpark(greenlet: &GreenletRef) {
 }
 
 /// Runs a greenlet of this thread that is ready until it suspends or ends, ahead of all others: [`yield_to`](crate::yield_to) for who goes on at once if
-/// that cannot be. False if `next` is not ready, or if the loop has to look around first, or must be in between: for the main greenlet, in a simulation, and where
-/// switches are watched.
+/// that cannot be. False if `next` is not ready, or if the loop has to look around first, or must be in between: in a simulation, and where switches are
+/// watched.
 #[inline]
 pub fn run_now(next: &GreenletRef) -> bool {
     match hub::context() {

@@ -169,21 +169,22 @@ fn the_hub_looks_outside_however_often_one_yields_to_another() {
 
 #[test]
 fn who_yielded_shows_where_it_stands_while_the_other_runs() {
-    run(|| {
-        let caller = spawn(|| {
-            let me = greenlet_core::current();
-            let asks = spawn(move || {
-                let survey = greenlet_core::monitor::Survey::default().backtraces().take();
-                let hubs = survey.hubs.iter();
-                let info = hubs.flat_map(|hub| &hub.greenlets).find(|info| info.id == me.id()).cloned();
-                (me.backtrace().unwrap().to_string(), info.expect("it lives").state)
-            });
-            yield_to(&asks);
-            asks.into_value().expect("it did not wait")
+    let look = || {
+        let me = greenlet_core::current();
+        let asks = spawn(move || {
+            let survey = greenlet_core::monitor::Survey::default().backtraces().take();
+            let hubs = survey.hubs.iter();
+            let info = hubs.flat_map(|hub| &hub.greenlets).find(|info| info.id == me.id()).cloned();
+            (me.backtrace().unwrap().to_string(), info.expect("it lives").state)
         });
-        let (backtrace, state) = caller.into_value().unwrap();
+        yield_to(&asks);
+        let (backtrace, state) = asks.into_value().expect("it did not wait");
         assert!(backtrace.contains("who_yielded_shows_where_it_stands"), "{backtrace}");
         assert_eq!(state, greenlet_core::monitor::GreenletState::Ready);
+    };
+    run(move || {
+        spawn(look).get().unwrap();
+        look(); // the main greenlet, on the thread's own stack
     });
 }
 

@@ -84,8 +84,7 @@ impl Hub {
         self.unwinding.set(self.unwinding.get() + unwinding);
         let spans = Spans::leave();
         if local.is_main {
-            let here = 0_u8;
-            self.main_stack.set((&raw const here).addr());
+            self.main_stands_here();
             self.simulate_choice();
             self.run_loop();
         } else {
@@ -100,6 +99,13 @@ impl Hub {
             local.push_raise(raised);
         }
         if local.can_raise(floor) { Resume::Raised } else { Resume::Woken }
+    }
+
+    /// Notes how far the main greenlet's stack reaches. Called on it.
+    #[inline(always)]
+    pub(super) fn main_stands_here(&self) {
+        let here = 0_u8;
+        self.main_stack.set((&raw const here).addr());
     }
 
     /// The rank that a raise must have to be thrown in the running greenlet now: 0 unless it unwinds.

@@ -58,6 +58,12 @@ impl Hub {
         self.shared.vitals.main_waits.add(1);
         self.current.set(Some(self.main));
         self.streak.set(0);
+        self.main_let_others_run();
+    }
+
+    /// Others than main may have used thread-locals since the last time.
+    #[inline]
+    fn main_let_others_run(&self) {
         self.waits_of_main.set(self.waits_of_main.get() + 1);
         if self.waits_of_main.get().is_power_of_two() {
             drain::watch_thread_end();
@@ -122,7 +128,7 @@ impl Hub {
     pub(crate) fn run_inside(&self, next: NonNull<Header>, current: NonNull<Header>) -> bool {
         // SAFETY: the running greenlet is alive.
         let local = unsafe { &current.as_ref().local };
-        if local.parks_slowly
+        if self.simulation.get().is_some()
             || local.has_raises.get()
             || std::thread::panicking()
             || tracing::dispatcher::has_been_set()
@@ -140,8 +146,11 @@ impl Hub {
         self.budget.set(self.budget.get() - 1);
         // As in `park`.
         local.unwind_marks.set(0);
-        // SAFETY: a running greenlet that is not main has a worker, and this is its stack.
-        unsafe { local.worker.get().unwrap_unchecked().as_ref() }.stands_here();
+        match local.worker.get() {
+            // SAFETY: a running greenlet has its worker, and this is its stack.
+            Some(worker) => unsafe { worker.as_ref() }.stands_here(),
+            None => self.main_stands_here(),
+        }
         local.runs_inside.set(true);
         self.current.set(None);
         self.resume(next);
@@ -149,6 +158,9 @@ impl Hub {
         self.current.set(Some(current));
         local.runs_inside.set(false);
         self.streak.set(0);
+        if local.is_main {
+            self.main_let_others_run();
+        }
         true
     }
 

@@ -135,7 +135,7 @@ impl Worker {
         self.job.get().is_none()
     }
 
-    /// Runs the stack until it suspends. Only the hub's loop calls this.
+    /// Runs the stack until it suspends. For the hub's loop, and for who runs another greenlet inside itself.
     #[inline(always)]
     pub(crate) fn resume(&self) {
         self.switches.set(self.switches.get() + 1);
