@@ -220,7 +220,11 @@ fn measure(
 ) -> Vec<Contender> {
     let mut keep = |runtime: &Runtime, result: io::Result<()>| match result {
         Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+        // A peer that does not come to an end is one that cannot run it.
+        Err(error)
+            if error.kind() == io::ErrorKind::Unsupported
+                || (error.kind() == io::ErrorKind::TimedOut && runtime.name != OURS) =>
+        {
             eprintln!("note: {} is left out of {}: {error}", runtime.name, workload.name);
             false
         }

@@ -7,10 +7,16 @@
 //! machine to the others.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use crate::arguments;
 use crate::harness::{Runtime, Suite, Workload};
+
+/// After so long nobody waits for a round any more. Those that end take seconds.
+const LONGEST_ROUND: Duration = Duration::from_secs(60);
 
 /// The near end of a worker process, which ends when this is dropped.
 #[derive(Debug)]
@@ -18,7 +24,7 @@ pub struct Worker {
     child: Child,
     /// Taken only by the drop.
     requests: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<io::Result<String>>,
 }
 
 impl Worker {
@@ -31,19 +37,35 @@ impl Worker {
             .spawn()?;
         let requests = child.stdin.take();
         let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Self { child, requests, answers: BufReader::new(stdout) })
+        let (answer, answers) = mpsc::channel();
+        // A thread of its own reads, so that a worker that never answers can be given up.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                if answer.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, requests, answers })
     }
 
     /// Runs a workload with a size and returns the values of its figures; an error of kind `Unsupported` where the runtime is
-    /// missing on this machine.
+    /// missing on this machine, and of kind `TimedOut` where it needs longer than [`LONGEST_ROUND`], which ends the worker.
     pub fn measure(&mut self, workload: &Workload, size: u64) -> io::Result<Vec<f64>> {
         let requests = self.requests.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         writeln!(requests, "{} {size}", workload.name)?;
-        let mut answer = String::new();
-        if self.answers.read_line(&mut answer)? == 0 {
-            let status = self.child.wait()?;
-            return Err(io::Error::other(format!("its process ended with {status}")));
-        }
+        let answer = match self.answers.recv_timeout(LONGEST_ROUND) {
+            Ok(answer) => answer?,
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.child.wait()?;
+                return Err(io::Error::other(format!("its process ended with {status}")));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.child.kill()?;
+                let message = format!("one round takes longer than {} s", LONGEST_ROUND.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+        };
         let values: Option<Vec<f64>> = answer.split_whitespace().map(|value| value.parse().ok()).collect();
         match values {
             Some(values) if values.len() == workload.figures.len() => Ok(values),

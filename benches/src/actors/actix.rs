@@ -50,17 +50,30 @@ fn start<A: Actor<Context = Context<A>> + Send>(actor: A) -> Addr<A> {
     }
 }
 
-/// An actor with that behaviour.
-pub struct Host<B>(B);
+/// An actor with that behaviour. On two threads it keeps an address of itself, since there actors to which nobody else has one are
+/// stopped with messages in their mailboxes now and then; it ends by its own will, or with its arbiter.
+pub struct Host<B: Behaviour<Actix>> {
+    behaviour: B,
+    kept: Option<Addr<Host<B>>>,
+}
+
+impl<B: Behaviour<Actix>> Host<B> {
+    fn new(behaviour: B) -> Host<B> {
+        Host { behaviour, kept: None }
+    }
+}
 
 /// Nobody pins a behaviour.
-impl<B> Unpin for Host<B> {}
+impl<B: Behaviour<Actix>> Unpin for Host<B> {}
 
 impl<B: Behaviour<Actix>> Actor for Host<B> {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Context<Self>) {
-        self.0.started();
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if !ARBITERS.lock().expect("nobody panics with it").is_empty() {
+            self.kept = Some(ctx.address());
+        }
+        self.behaviour.started();
     }
 }
 
@@ -75,7 +88,7 @@ impl<B: Behaviour<Actix>> Handler<Carried<B::Message>> for Host<B> {
     type Result = ();
 
     fn handle(&mut self, Carried(message): Carried<B::Message>, ctx: &mut Context<Self>) {
-        self.0.receive(message, ctx);
+        self.behaviour.receive(message, ctx);
     }
 }
 
@@ -114,8 +127,8 @@ impl Library for Actix {
 
     fn spawn<B: Behaviour<Self>>(behaviour: B, place: Place) -> Addr<Host<B>> {
         match place {
-            Place::Here => Host(behaviour).start(),
-            Place::Anywhere => start(Host(behaviour)),
+            Place::Here => Host::new(behaviour).start(),
+            Place::Anywhere => start(Host::new(behaviour)),
         }
     }
 

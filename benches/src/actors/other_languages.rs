@@ -127,11 +127,12 @@ impl Program {
         std::fs::create_dir_all(&folder).ok()?;
         std::fs::write(&source, self.source).ok()?;
         let mut build = (self.build)(&folder)?;
-        match build.stdout(Stdio::null()).status() {
-            Ok(status) if status.success() => {}
-            Ok(status) => panic!("building {} failed: {status}", self.file),
-            // Not installed.
-            Err(_) => return None,
+        // Not installed, if it cannot be run.
+        let built = build.output().ok()?;
+        if !built.status.success() {
+            // Compilers tell of their troubles on one or the other.
+            let said = [built.stdout, built.stderr].concat();
+            panic!("building {} failed: {}\n{}", self.file, built.status, String::from_utf8_lossy(&said));
         }
         std::fs::write(&stamp, self.source).ok()?;
         Some(folder)
