@@ -267,11 +267,6 @@ impl Wakeups {
         }
     }
 
-    pub(crate) fn and(mut self, others: Wakeups) -> Wakeups {
-        self.0.extend(others.0);
-        self
-    }
-
     pub(crate) fn wake(self) {
         self.0.into_iter().for_each(Wakeup::wake);
     }

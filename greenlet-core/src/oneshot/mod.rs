@@ -1,25 +1,38 @@
 //! One value, once, from one who has it to one who waits for it.
 
+mod word;
+
+use std::cell::UnsafeCell;
 use std::fmt;
-use std::mem::ManuallyDrop;
-use std::sync::Arc;
+use std::mem::{self, MaybeUninit};
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::hub::Deadline;
 use crate::lock::Lock;
 use crate::select::Operation;
-use crate::wait::{Attempt, WaitList, Wakeups, wait};
+use crate::wait::{Attempt, WaitList, wait};
 use crate::waitable::{Waitable, WhenReady, sealed::Watch};
+use word::{Decision, Left, Word};
 
 /// Gives one value to the [`Receiver`]. Dropping it tells the receiver that there will be none.
 pub struct Sender<T> {
-    shared: ManuallyDrop<Arc<Shared<T>>>,
+    shared: NonNull<Shared<T>>,
 }
 
 /// Waits for one value: from a greenlet, a thread, or an async task.
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+    shared: NonNull<Shared<T>>,
 }
+
+// SAFETY: the value goes from the sender's thread to that of who takes it, hence `T: Send`; what both ends touch beside it is for all threads.
+unsafe impl<T: Send> Send for Sender<T> {}
+// SAFETY: as above; a shared sender only looks at the word.
+unsafe impl<T: Send> Sync for Sender<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Receiver<T> {}
+// SAFETY: as above; of several who take the value at once, one has it.
+unsafe impl<T: Send> Sync for Receiver<T> {}
 
 /// The sender was dropped without a value, or the value was taken already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -37,30 +50,60 @@ pub enum RecvTimeoutError {
     Closed,
 }
 
+/// What both ends have. The second one to go frees it (see [`Word`]).
 struct Shared<T> {
-    state: Lock<State<T>>,
+    word: Word,
+    value: UnsafeCell<MaybeUninit<T>>,
+    waiters: Lock<WaitList<()>>,
 }
 
-struct State<T> {
-    value: Option<T>,
-    /// The sender is gone, or the receiver: whatever comes, nobody wants it.
-    closed: bool,
-    getters: WaitList<Option<T>>,
-    watchers: WaitList<()>,
-}
-
-impl<T> State<T> {
-    /// Those who wait beside the one that was given the value: for them there will be none.
+impl<T> Shared<T> {
+    /// # Safety
+    /// The word says that the value is there, and the caller's.
     #[inline]
-    fn others(&mut self) -> Wakeups {
-        if self.getters.is_empty() && self.watchers.is_empty() {
-            return Wakeups::default();
+    unsafe fn value(&self) -> T {
+        // SAFETY: contract.
+        unsafe { (*self.value.get()).assume_init_read() }
+    }
+
+    /// Frees it, and returns a value that nobody took.
+    ///
+    /// # Safety
+    /// It is what the word said when an end of it went, and the caller is that end.
+    #[inline]
+    unsafe fn end(shared: NonNull<Shared<T>>, left: Left) -> Option<T> {
+        // SAFETY: the other end is gone, or the caller leaves all to it.
+        unsafe {
+            let value = match left {
+                Left::Other => return None,
+                Left::Value => Some(shared.as_ref().value()),
+                Left::Nothing => None,
+            };
+            drop(Box::from_raw(shared.as_ptr()));
+            value
         }
-        self.getters.notify_all().and(self.watchers.notify_all())
+    }
+
+    /// As [`Word::decide_and_go`], where that is refused. What nobody wants comes back.
+    ///
+    /// # Safety
+    /// The caller is the sender, and goes with this.
+    #[cold]
+    unsafe fn decide_and_tell(shared: NonNull<Shared<T>>, decision: Decision) -> Option<T> {
+        // SAFETY: the sender is there.
+        let this = unsafe { shared.as_ref() };
+        let mut waiters = this.waiters.lock();
+        this.word.decide(decision);
+        let wakeups = waiters.notify_all();
+        drop(waiters);
+        wakeups.wake();
+        let left = this.word.sender_goes();
+        // SAFETY: so it was said.
+        unsafe { Shared::end(shared, left) }
     }
 }
 
-/// A pair for one value. Cheaper than a queue: one allocation, and two locks.
+/// A pair for one value. Cheaper than a queue: one allocation, and as long as nobody waits no locks.
 ///
 /// ```
 /// use greenlet_core::{oneshot, spawn};
@@ -72,16 +115,20 @@ impl<T> State<T> {
 /// ```
 #[inline]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let state = State { value: None, closed: false, getters: WaitList::new(), watchers: WaitList::new() };
-    let shared = Arc::new(Shared { state: Lock::new(state) });
-    (Sender { shared: ManuallyDrop::new(shared.clone()) }, Receiver { shared })
+    let shared = Box::new(Shared {
+        word: Word::new(),
+        value: UnsafeCell::new(MaybeUninit::uninit()),
+        waiters: Lock::new(WaitList::new()),
+    });
+    let shared = NonNull::from(Box::leak(shared));
+    (Sender { shared }, Receiver { shared })
 }
 
 impl<T> Sender<T> {
-    fn into_shared(self) -> Arc<Shared<T>> {
-        let mut sender = ManuallyDrop::new(self);
-        // SAFETY: the sender is not dropped, so this is the one time that it is taken.
-        unsafe { ManuallyDrop::take(&mut sender.shared) }
+    #[inline]
+    fn shared(&self) -> &Shared<T> {
+        // SAFETY: it is there until both ends have gone.
+        unsafe { self.shared.as_ref() }
     }
 
     /// Gives the value to the receiver. Never suspends.
@@ -90,51 +137,41 @@ impl<T> Sender<T> {
     /// The value, if the receiver was dropped.
     #[inline]
     pub fn send(self, value: T) -> Result<(), T> {
-        let shared = self.into_shared();
-        let mut state = shared.state.lock();
-        if state.closed {
-            drop(state);
-            return Err(value);
-        }
-        state.closed = true;
-        match state.getters.claim_first() {
-            Some(getter) => {
-                let ((), wakeup) = getter.notify(|slot| *slot = Some(value));
-                let others = state.others();
-                drop(state);
-                wakeup.wake();
-                others.wake();
+        let shared = self.shared;
+        mem::forget(self);
+        // SAFETY: this end goes below, and until it is decided the place of the value is the sender's.
+        unsafe {
+            (*shared.as_ref().value.get()).write(value);
+            if shared.as_ref().word.decide_and_go(Decision::Value) {
+                return Ok(());
             }
-            None => {
-                state.value = Some(value);
-                let wakeups = state.watchers.notify_all();
-                drop(state);
-                wakeups.wake();
-            }
+            Shared::decide_and_tell(shared, Decision::Value).map_or(Ok(()), Err)
         }
-        Ok(())
     }
 
     /// Whether the receiver is gone: it would be sent to nobody.
     pub fn is_closed(&self) -> bool {
-        self.shared.state.lock().closed
+        self.shared().word.is_receiver_gone()
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // SAFETY: `into_shared` takes it from senders that are not dropped.
-        let shared = unsafe { ManuallyDrop::take(&mut self.shared) };
-        let mut state = shared.state.lock();
-        state.closed = true;
-        let wakeups = (state.getters.notify_all(), state.watchers.notify_all());
-        drop(state);
-        wakeups.0.wake();
-        wakeups.1.wake();
+        if !self.shared().word.decide_and_go(Decision::NoValue) {
+            // SAFETY: this end goes now.
+            let none = unsafe { Shared::decide_and_tell(self.shared, Decision::NoValue) };
+            debug_assert!(none.is_none());
+        }
     }
 }
 
 impl<T> Receiver<T> {
+    #[inline]
+    fn shared(&self) -> &Shared<T> {
+        // SAFETY: it is there until both ends have gone.
+        unsafe { self.shared.as_ref() }
+    }
+
     /// Waits for the value. A kill or timeout meanwhile loses nothing: it can be waited for again.
     ///
     /// # Errors
@@ -163,7 +200,7 @@ impl<T> Receiver<T> {
 
     /// Whether it is decided: there is a value, or there will be none. Then no wait suspends.
     pub fn is_ready(&self) -> bool {
-        self.shared.state.lock().closed
+        self.shared().word.is_decided()
     }
 
     /// [`recv`](Receiver::recv), for [`select!`](crate::select!) and `.await`.
@@ -174,38 +211,49 @@ impl<T> Receiver<T> {
     /// `None`: do not wait. Inlined with the switch in it, see `Hub::park`.
     #[inline(always)]
     fn recv_until(&self, deadline: Option<Deadline>) -> Result<T, RecvTimeoutError> {
-        let mut state = self.shared.state.lock();
-        if let Some(value) = state.value.take() {
-            return Ok(value);
-        }
-        if state.closed {
-            return Err(RecvTimeoutError::Closed);
+        if let Some(decided) = self.decided() {
+            return decided;
         }
         let Some(deadline) = deadline else { return Err(RecvTimeoutError::TimedOut) };
-        match wait("oneshot::Receiver::recv", state, |state| &mut state.getters, None, deadline) {
-            Ok(Some(value)) => Ok(value),
-            Ok(None) => Err(RecvTimeoutError::Closed),
-            Err(_) => Err(RecvTimeoutError::TimedOut),
+        let waiters = self.shared().waiters.lock();
+        if self.shared().word.wait_begins() {
+            let waited = wait("oneshot::Receiver::recv", waiters, |waiters| waiters, (), deadline);
+            if waited.is_err() {
+                return Err(RecvTimeoutError::TimedOut);
+            }
+        } else {
+            drop(waiters);
         }
+        // Whoever is told, and comes too late for the value, hears that there is none.
+        self.decided().expect("it was decided")
+    }
+
+    /// What it comes to, if that is known.
+    #[inline]
+    fn decided(&self) -> Option<Result<T, RecvTimeoutError>> {
+        Some(match self.shared().word.take()? {
+            // SAFETY: it is ours now.
+            Decision::Value => Ok(unsafe { self.shared().value() }),
+            Decision::NoValue => Err(RecvTimeoutError::Closed),
+        })
     }
 }
 
 impl<T> Drop for Receiver<T> {
     #[inline]
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        state.closed = true;
-        let value = state.value.take();
-        drop(state);
-        drop(value);
+        let left = self.shared().word.receiver_goes();
+        // SAFETY: so it was said, and this end goes now.
+        drop(unsafe { Shared::end(self.shared, left) });
     }
 }
 
 // SAFETY: it has one such list.
 unsafe impl<T> Watch for Receiver<T> {
     fn look(&self, at: &mut dyn FnMut(bool, &mut WaitList<()>)) {
-        let state = &mut *self.shared.state.lock();
-        at(state.closed, &mut state.watchers);
+        let waiters = &mut *self.shared().waiters.lock();
+        let decided = self.shared().word.is_decided() || !self.shared().word.wait_begins();
+        at(decided, waiters);
     }
 }
 
@@ -225,6 +273,8 @@ impl<T> fmt::Debug for Receiver<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{Kill, run, spawn, yield_now};
 
