@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use greenlet_core::{AsyncResult, StackSize};
 
+use crate::activation::Activation;
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::bounded::{Bounded, Overflow};
 use crate::cell::{AnyCell, Cell};
@@ -392,14 +393,14 @@ impl ActorBuilder {
             }
         }
         std::mem::forget(not_begun);
-        New { actor, activation: any }
+        New { actor, any }
     }
 }
 
 /// An actor that was made and has not begun.
 pub(crate) struct New<M> {
     pub(crate) actor: ActorRef<M>,
-    activation: Arc<dyn AnyCell>,
+    any: Arc<dyn AnyCell>,
 }
 
 /// An actor that does not begin, since who makes it panics or is killed meanwhile: it ends, for nobody else would come to it.
@@ -408,14 +409,14 @@ struct NotBegun<'a>(&'a Arc<dyn AnyCell>);
 impl Drop for NotBegun<'_> {
     fn drop(&mut self) {
         self.0.life().request_stop(Force::Kill, Exit::Killed);
-        run::schedule(self.0.clone());
+        run::schedule(Activation::of(self.0));
     }
 }
 
 impl<M: Send + 'static> New<M> {
     /// Lets it run.
     pub(crate) fn begin(self) -> ActorRef<M> {
-        run::schedule(self.activation);
+        run::schedule(Activation::of(&self.any));
         self.actor
     }
 
@@ -427,7 +428,7 @@ impl<M: Send + 'static> New<M> {
 
     /// It, without the type of its messages, still to be started.
     pub(crate) fn into_any(self) -> AnyActor {
-        AnyActor::new(self.activation)
+        AnyActor::new(self.any)
     }
 }
 
@@ -435,7 +436,7 @@ impl<M: Send + 'static> New<M> {
 pub(crate) fn start(actor: &AnyActor) -> Result<(), Exit> {
     let started: Arc<Started> = Arc::new(AsyncResult::new());
     let _ = actor.life().rare().started.set(started.clone());
-    run::schedule(actor.shared());
+    run::schedule(Activation::of(actor.cell()));
     match started.get() {
         Ok(Ok(())) => Ok(()),
         Ok(Err(exit)) => {

@@ -147,10 +147,6 @@ impl<M: Send + 'static> ActorRef<M> {
         self.cell.clone()
     }
 
-    pub(crate) fn into_cell(self) -> Arc<dyn AnyCell> {
-        self.cell
-    }
-
     /// Sends a message: Erlang's `!`, OTP's `cast`. Does not wait, unless the mailbox is bounded and full, and made to
     /// [wait](Overflow::Suspend) then: it suspends the greenlet, or parks the thread, until there is room.
     ///

@@ -9,12 +9,14 @@
 
 use std::any::{Any, type_name};
 use std::cell::UnsafeCell;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use greenlet_core::{GreenletError, attempt, embed};
 
+use crate::activation::Activation;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::bounded::Bounded;
@@ -41,8 +43,8 @@ pub(crate) trait AnyCell: Send + Sync {
     fn post(self: Arc<Self>, signal: Signal);
     /// Has an idle actor look at its flags.
     fn wake(self: Arc<Self>);
-    /// Runs the actor for a while. The caller is the mailbox's owner, and hands that over.
-    fn activate(self: Arc<Self>, runner: &Runner) -> After;
+    /// Runs the actor for a while: see [`Activation::run`].
+    fn activate(&self, me: Activation, runner: &Runner) -> After;
     /// How many messages and signals are in its mailbox.
     fn mailbox_len(&self) -> usize;
     /// How many messages and signals it has taken out of its mailbox.
@@ -65,10 +67,13 @@ pub(crate) trait AnyCell: Send + Sync {
 
 /// What becomes of an actor that ran.
 pub(crate) enum After {
-    /// Somebody else may have it already; or it has ended.
+    /// Somebody else may have it already, and it may even have ended.
     Done,
     /// It wants to go on, after the others.
-    Again(Arc<dyn AnyCell>),
+    Again(Activation),
+    /// It has ended.
+    #[expect(dead_code, reason = "it is kept until whoever ran it has returned")]
+    Ended(Arc<dyn AnyCell>),
 }
 
 /// A cell that takes messages of type `M`.
@@ -118,11 +123,11 @@ impl<A: Actor> Cell<A> {
 pub(crate) fn pushed<C: AnyCell + ?Sized>(
     cell: &Arc<C>,
     pushed: Pushed,
-    any: impl FnOnce(Arc<C>) -> Arc<dyn AnyCell>,
+    any: impl FnOnce(*const C) -> *const dyn AnyCell,
 ) {
     match pushed {
         Pushed::Queued => {}
-        Pushed::WasIdle => run::schedule(any(cell.clone())),
+        Pushed::WasIdle => run::schedule(Activation::at(any(Arc::as_ptr(cell)))),
         Pushed::WasWaiting => cell.life().rare().arrived.set(),
     }
 }
@@ -141,7 +146,7 @@ impl<A: Actor> AnyCell for Cell<A> {
 
     fn wake(self: Arc<Self>) {
         if self.mailbox.wake() {
-            run::schedule(self);
+            run::schedule(Activation::of(&(self as Arc<dyn AnyCell>)));
         } else if let Some(held) = self.life.take_held() {
             run::schedule(held);
         }
@@ -199,41 +204,43 @@ impl<A: Actor> AnyCell for Cell<A> {
         last_rites(&self, &Exit::Killed, 0);
     }
 
-    fn activate(self: Arc<Self>, runner: &Runner) -> After {
-        let cell: *const Cell<A> = Arc::as_ptr(&self);
-        let me = ActorRef::new(self);
-        // SAFETY: what an `Arc` points to is somewhere.
-        let kept: NonNull<dyn AnyCell> = unsafe { NonNull::new_unchecked(cell.cast_mut()) };
-        // SAFETY: `me`, and then `ctx`, keep the cell.
-        let cell = unsafe { &*cell };
-        let state = cell.state.get();
+    #[inline]
+    fn activate(&self, me: Activation, runner: &Runner) -> After {
+        let cell: *const dyn MailCell<A::Message> = me.pointer().as_ptr().cast::<Cell<A>>().cast_const();
+        // SAFETY: that is the pointer of the `Arc` that this cell is in. It is not counted, and so never dropped; the cell is there until the actor
+        // has been given up, or until `ended` below is dropped.
+        let myself = ManuallyDrop::new(ActorRef::new(unsafe { Arc::from_raw(cell) }));
+        let state = self.state.get();
         // SAFETY: the caller is the owner and has handed that over, so nobody else touches the state until it is given up below, and nothing
-        // is read through the context after that but `me`. The runner is the caller's.
-        let mut ctx = unsafe { Context::new(me, runner, NonNull::new_unchecked(&raw mut (*state).personal)) };
+        // is done with the context after that. The runner is the caller's.
+        let mut ctx =
+            unsafe { Context::new(myself, runner, NonNull::new_unchecked(&raw mut (*state).personal)) };
         loop {
-            // SAFETY: the context keeps the cell, whose `Arc` that is the pointer of, and it is put down before `turns` returns.
-            unsafe { runner.take_up(kept) };
+            // SAFETY: the actor is kept while it has not ended, and it is put down before it has, and before it is given up.
+            unsafe { runner.take_up(me.pointer()) };
             // SAFETY: as above; the reference ends with the call.
-            let pause = turns(cell, unsafe { &mut (*state).actor }, &mut ctx, runner);
-            match pause {
-                Pause::Ended => return After::Done,
-                Pause::Share => return After::Again(ctx.into_any()),
+            let actor = unsafe { &mut (*state).actor };
+            match turns(self, actor, &mut ctx, runner) {
+                Pause::Share => return After::Again(me),
                 Pause::Held => {
-                    if cell.life.hold(ctx.me().cell()) {
+                    if self.life.hold(&me) {
                         return After::Done;
                     }
                 }
                 Pause::Empty => {
-                    if cell.life.has(flag::IDLE_TIMEOUT) {
+                    if self.life.has(flag::IDLE_TIMEOUT) {
                         ctx.becomes_idle();
                     }
-                    // SAFETY: the caller is the owner; if something has come since, `rest` refuses.
-                    if unsafe { cell.mailbox.rest() } {
-                        // From here on somebody else may have the actor. Who asked it to stop before that relied on us.
-                        if cell.life.flags_after_rest() & flag::ATTENTION == 0 || !cell.mailbox.wake() {
-                            return After::Done;
-                        }
+                    // SAFETY: the caller is the owner; if something has come since, or somebody wants it to look at its flags, `rest` refuses.
+                    // After it somebody else may have the actor, and have ended it.
+                    if unsafe { self.mailbox.rest() } {
+                        return After::Done;
                     }
+                }
+                Pause::Ending(exit) => {
+                    let ended = me.counted();
+                    end(self, actor, &mut ctx, runner, exit);
+                    return After::Ended(ended);
                 }
             }
         }
@@ -259,16 +266,14 @@ enum Pause {
     Share,
     /// It is held.
     Held,
-    Ended,
+    /// It is to [`end`].
+    Ending(Exit),
 }
 
-/// Handles what is there, until one of these. The runner has taken the actor up, and has put it down afterwards.
+/// Handles what is there, until one of these. The runner has taken the actor up, and unless it ends has put it down afterwards.
 fn turns<A: Actor>(cell: &Cell<A>, actor: &mut Option<A>, ctx: &mut Context<A>, runner: &Runner) -> Pause {
     let life = &cell.life;
-    let Some(alive) = actor else {
-        runner.put_down(life);
-        return Pause::Ended;
-    };
+    let alive = actor.as_mut().expect("an actor that has ended is not run");
     let result = attempt(|| handle_all(cell, alive, ctx, runner));
     match settle(life, result, runner) {
         Ok(pause) => {
@@ -276,10 +281,7 @@ fn turns<A: Actor>(cell: &Cell<A>, actor: &mut Option<A>, ctx: &mut Context<A>, 
             embed::forget_locals();
             pause
         }
-        Err(exit) => {
-            end(cell, actor, ctx, runner, exit);
-            Pause::Ended
-        }
+        Err(exit) => Pause::Ending(exit),
     }
 }
 
@@ -306,7 +308,7 @@ fn handle_all<A: Actor>(
         }
     }
     loop {
-        let flags = life.flags();
+        let flags = life.flags_between_messages();
         if flags & flag::ATTENTION != 0 {
             if flags & flag::STOPPING != 0 {
                 return Ok(Pause::Empty); // `settle` sees why

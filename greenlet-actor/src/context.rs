@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use crate::actor::{Actor, ActorBuilder};
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::bounded::Bounded;
-use crate::cell::{self, AnyCell, Mail};
+use crate::cell::{self, Mail};
 use crate::exit::Exit;
 use crate::idle::IdleTimeout;
 use crate::life::{Watcher, flag};
@@ -25,10 +25,11 @@ pub type Behaviour<A> = fn(&mut A, <A as Actor>::Message, &mut Context<A>) -> Re
 
 /// The actor's view of itself, passed to every hook.
 pub struct Context<A: Actor> {
-    me: ActorRef<A::Message>,
+    /// Not counted, and not dropped: the cell outlives the context.
+    me: ManuallyDrop<ActorRef<A::Message>>,
     /// The runner that has the actor: alive as long as the context is, since it made it.
     runner: NonNull<Runner>,
-    /// In the actor's cell, which `me` keeps.
+    /// In the actor's cell.
     personal: NonNull<Personal<A>>,
     /// The actor ends: what is in its mailbox is not handled any more.
     ending: bool,
@@ -76,9 +77,9 @@ impl<A: Actor> Default for Belongings<A> {
 
 impl<A: Actor> Context<A> {
     /// # Safety
-    /// `personal` is in the cell of `me`, and this context alone leads to it. The runner outlives the context.
+    /// `personal` is in the cell of `me`, and this context alone leads to it. The cell and the runner outlive the context's use.
     pub(crate) unsafe fn new(
-        me: ActorRef<A::Message>,
+        me: ManuallyDrop<ActorRef<A::Message>>,
         runner: &Runner,
         personal: NonNull<Personal<A>>,
     ) -> Context<A> {
@@ -168,10 +169,6 @@ impl<A: Actor> Context<A> {
         std::mem::take(self.personal_mut())
     }
 
-    pub(crate) fn into_any(self) -> Arc<dyn AnyCell> {
-        self.me.into_cell()
-    }
-
     #[inline]
     pub(crate) fn behaviour(&self) -> Option<Behaviour<A>> {
         self.personal().0.as_ref().and_then(|belongings| belongings.behaviours.last().copied())
@@ -218,13 +215,13 @@ impl<A: Actor> Context<A> {
     /// Spawns an actor that is linked to this one from the start: [`ActorBuilder::link`] for one with other settings too.
     #[track_caller]
     pub fn spawn_link<B: Actor + Send>(&self, actor: B) -> ActorRef<B::Message> {
-        ActorBuilder::new().link(&self.me).spawn(actor)
+        ActorBuilder::new().link(self.me()).spawn(actor)
     }
 
     /// As [`spawn_link`](Context::spawn_link), for an actor that stays on this hub.
     #[track_caller]
     pub fn spawn_link_local<B: Actor>(&self, actor: B) -> ActorRef<B::Message> {
-        ActorBuilder::new().link(&self.me).spawn_local(actor)
+        ActorBuilder::new().link(self.me()).spawn_local(actor)
     }
 
     /// Handles messages by `behaviour` from the next one on, until [`unbecome`](Context::unbecome).
@@ -240,7 +237,7 @@ impl<A: Actor> Context<A> {
 
 impl<A: Actor> fmt::Debug for Context<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Context({})", self.me)
+        write!(f, "Context({})", self.me())
     }
 }
 

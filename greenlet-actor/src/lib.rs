@@ -74,6 +74,8 @@
 
 #![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
+mod activation;
 mod actor;
 mod actor_ref;
 mod alarm;

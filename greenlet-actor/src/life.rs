@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use greenlet_core::{AsyncResult, Event, StackSize};
 
+use crate::activation::Activation;
 use crate::actor_ref::{ActorId, AnyActor};
 use crate::cell::AnyCell;
 use crate::exit::Exit;
@@ -102,7 +103,7 @@ pub(crate) struct State {
     /// Timers whose messages are still to come.
     timers: BTreeMap<TimerId, Arc<dyn AnyTimer>>,
     /// The actor itself, while it is held and nobody else has it.
-    held: Option<Arc<dyn AnyCell>>,
+    held: Option<Activation>,
     /// The actor whose answer its handler waits for.
     pub(crate) asking: Option<AnyActor>,
 }
@@ -269,9 +270,9 @@ impl Life {
         self.flags.load(Ordering::Acquire)
     }
 
-    /// The flags, for who has given the actor up: of that one and who sets a flag and then wakes it, one sees the other (`Mailbox::wake`).
+    /// The flags, for the owner: who sets one and then wakes the actor (`Mailbox::wake`) has it look here once more before it rests.
     #[inline]
-    pub(crate) fn flags_after_rest(&self) -> u32 {
+    pub(crate) fn flags_between_messages(&self) -> u32 {
         self.flags.load(Ordering::SeqCst)
     }
 
@@ -409,14 +410,14 @@ impl Life {
     }
 
     /// Puts a held actor aside. False if it is to go on all the same.
-    pub(crate) fn hold(&self, me: Arc<dyn AnyCell>) -> bool {
+    pub(crate) fn hold(&self, me: &Activation) -> bool {
         let mut state = self.rare().state();
         // Under the lock, under which whoever resumes or ends it looks for it.
         let flags = self.flags();
         if flags & flag::HELD == 0 || flags & (flag::STOPPING | flag::ASKED) != 0 {
             return false;
         }
-        state.held = Some(me);
+        state.held = Some(Activation::at(me.pointer().as_ptr()));
         true
     }
 
@@ -429,7 +430,7 @@ impl Life {
     }
 
     /// Takes a held actor back, to be run.
-    pub(crate) fn take_held(&self) -> Option<Arc<dyn AnyCell>> {
+    pub(crate) fn take_held(&self) -> Option<Activation> {
         self.try_rare()?.state().held.take()
     }
 

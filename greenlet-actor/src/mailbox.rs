@@ -8,6 +8,7 @@
 //! | null | somebody has it (it runs, or it waits for its turn), and nothing new was sent |
 //! | a node | somebody has it; the newest message, which leads to the older ones |
 //! | `WAITING` | its handler waits for a message: who changes this word wakes it |
+//! | `POKED` | somebody has it, nothing new was sent, and it is to look at its flags before it rests |
 //! | `CLOSED` | it has ended; for ever |
 //!
 //! # Invariants
@@ -46,8 +47,11 @@ impl<T> UnsafeCell<T> {
 
 pub(crate) struct Mailbox<T> {
     top: AtomicPtr<Node<T>>,
-    /// How many were ever sent, and how many the owner has taken out.
-    sent: AtomicU64,
+    /// How many were sent while somebody had the actor.
+    joined: AtomicU64,
+    /// How many found it idle. Whoever sent such a one is the owner, and the owner alone writes this: it costs no read-modify-write.
+    woke: AtomicU64,
+    /// How many the owner has taken out.
     taken: AtomicU64,
     /// What the owner has taken from `top`, oldest first.
     pending: UnsafeCell<*mut Node<T>>,
@@ -87,16 +91,21 @@ impl<T> Mailbox<T> {
         ptr::without_provenance_mut(3)
     }
 
-    /// Whether that is a word and no node. Nodes are aligned to more than 4.
+    fn poked() -> *mut Node<T> {
+        ptr::without_provenance_mut(4)
+    }
+
+    /// Whether that is a word and no node. None is in the first page.
     fn is_mark(top: *mut Node<T>) -> bool {
-        top.addr() < 4
+        top.addr() <= 4
     }
 
     /// An empty one, with an owner: whoever made it.
     pub(crate) fn new() -> Mailbox<T> {
         Mailbox {
             top: AtomicPtr::new(ptr::null_mut()),
-            sent: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
+            woke: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             pending: UnsafeCell::new(ptr::null_mut()),
         }
@@ -105,12 +114,12 @@ impl<T> Mailbox<T> {
     /// How many are in it. While others send it is a little behind or ahead.
     pub(crate) fn len(&self) -> usize {
         let taken = self.taken.load(Ordering::Relaxed);
-        usize::try_from(self.sent.load(Ordering::Relaxed).saturating_sub(taken)).unwrap_or(usize::MAX)
+        usize::try_from(self.sent().saturating_sub(taken)).unwrap_or(usize::MAX)
     }
 
     /// How many were ever sent.
     pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.joined.load(Ordering::Relaxed).wrapping_add(self.woke.load(Ordering::Relaxed))
     }
 
     /// How many the owner has taken out.
@@ -135,14 +144,20 @@ impl<T> Mailbox<T> {
     #[inline]
     pub(crate) fn push(&self, value: T) -> Result<Pushed, T> {
         let node = memory::put(Node { next: ptr::null_mut(), value });
-        // Counted before it can be taken, so that `sent` is never behind `taken`.
-        self.sent.fetch_add(1, Ordering::Relaxed);
+        let mut counted = false;
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
             if top == Self::closed() {
-                self.sent.fetch_sub(1, Ordering::Relaxed);
+                if counted {
+                    self.joined.fetch_sub(1, Ordering::Relaxed);
+                }
                 // SAFETY: the node is still ours alone.
                 return Err(unsafe { memory::take(node) }.value);
+            }
+            if top != Self::idle() && !counted {
+                // Before it can be taken, so that `sent` is never behind `taken`.
+                self.joined.fetch_add(1, Ordering::Relaxed);
+                counted = true;
             }
             // SAFETY: as above.
             unsafe { (*node).next = if Self::is_mark(top) { ptr::null_mut() } else { top } };
@@ -153,6 +168,9 @@ impl<T> Mailbox<T> {
             }
         }
         Ok(if top == Self::idle() {
+            if !counted {
+                self.woke.store(self.woke.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }
             Pushed::WasIdle
         } else if top == Self::waiting() {
             Pushed::WasWaiting
@@ -161,11 +179,26 @@ impl<T> Mailbox<T> {
         })
     }
 
-    /// Makes the caller the owner of an idle actor, so that it looks around. False if it has one, or has ended.
+    /// Has the actor look at its flags: an idle one is the caller's afterwards (true), one that has an owner is looked at by that one before it rests.
+    /// Who touches an actor that has rested may find it ended and gone, so the owner looks before.
     pub(crate) fn wake(&self) -> bool {
-        // Sequentially consistent, and so is `rest`: of who sets a flag and then wakes, and who rests and then looks at the flags, one
-        // sees the other.
-        self.top.compare_exchange(Self::idle(), ptr::null_mut(), Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        // Sequentially consistent, and so is what the owner does to `top` before it looks at the flags. Who sees the word as it was before
+        // that set its flag before.
+        let mut top = self.top.load(Ordering::SeqCst);
+        loop {
+            let to = if top == Self::idle() {
+                ptr::null_mut()
+            } else if top.is_null() {
+                Self::poked()
+            } else {
+                // Before it rests it takes the messages out, or comes back from its wait, and looks at the flags then.
+                return false;
+            };
+            match self.top.compare_exchange_weak(top, to, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return to.is_null(),
+                Err(now) => top = now,
+            }
+        }
     }
 
     /// Takes the oldest out.
@@ -211,8 +244,8 @@ impl<T> Mailbox<T> {
         if Self::is_mark(self.top.load(Ordering::Relaxed)) {
             return ptr::null_mut();
         }
-        // Acquire: what the senders wrote.
-        let mut newest = self.top.swap(ptr::null_mut(), Ordering::Acquire);
+        // Acquire: what the senders wrote. And more for `wake`.
+        let mut newest = self.top.swap(ptr::null_mut(), Ordering::SeqCst);
         let mut chain = ptr::null_mut();
         while !newest.is_null() {
             // SAFETY: the nodes came off `top` with the swap, so they are ours.
@@ -226,14 +259,27 @@ impl<T> Mailbox<T> {
         chain
     }
 
-    /// Gives the actor up, if nothing was sent. Then the caller is the owner no more.
+    /// Gives the actor up, if nothing was sent and nobody woke it. Then the caller is the owner no more, and the mailbox may be gone.
     ///
     /// # Safety
     /// The caller is the owner, and has taken everything out.
     #[inline]
     pub(crate) unsafe fn rest(&self) -> bool {
-        // Release: the next owner sees what this one did. For the strength see `wake`.
-        self.top.compare_exchange(ptr::null_mut(), Self::idle(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        // Release: the next owner sees what this one did.
+        let rests =
+            self.top.compare_exchange(ptr::null_mut(), Self::idle(), Ordering::Release, Ordering::Relaxed);
+        if rests == Err(Self::poked()) {
+            self.is_looked_at();
+        }
+        rests.is_ok()
+    }
+
+    /// The owner is about to look at the flags.
+    #[cold]
+    fn is_looked_at(&self) {
+        // Fails if something was sent meanwhile, which does as well. For the strength see `wake`.
+        let _ =
+            self.top.compare_exchange(Self::poked(), ptr::null_mut(), Ordering::SeqCst, Ordering::Relaxed);
     }
 
     /// Ends it: nothing can be sent any more. What was sent and not taken comes back, oldest first.
@@ -255,7 +301,7 @@ impl<T> Mailbox<T> {
             left.push(node.value);
         }
         left[from..].reverse();
-        self.taken.store(self.sent.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.taken.store(self.sent(), Ordering::Relaxed);
         left
     }
 }
@@ -297,7 +343,7 @@ impl<T> Owned<'_, T> {
         &mut self,
         values: impl DoubleEndedIterator<Item = T> + ExactSizeIterator,
     ) {
-        self.0.sent.fetch_sub(values.len() as u64, Ordering::Relaxed);
+        self.0.joined.fetch_sub(values.len() as u64, Ordering::Relaxed);
         self.put_in_front(|_| false, values);
     }
 
@@ -364,7 +410,7 @@ impl<T> Owned<'_, T> {
                     at = &raw mut (**at).next;
                 }
                 for value in values.rev() {
-                    mailbox.sent.fetch_add(1, Ordering::Relaxed);
+                    mailbox.joined.fetch_add(1, Ordering::Relaxed);
                     *at = memory::put(Node { next: *at, value });
                 }
             }
@@ -373,12 +419,16 @@ impl<T> Owned<'_, T> {
 
     /// Says that the owner waits for something new, as long as what this returns lives. `None` if something new is there.
     pub(crate) fn wait(&mut self) -> Option<Waiting<'_, T>> {
+        if self.0.top.load(Ordering::Relaxed) == Mailbox::poked() {
+            // The flags are looked at when the handler has returned, at the latest.
+            self.0.is_looked_at();
+        }
         // Acquire and release, as for an owner that rests and one that comes.
-        let idle = ptr::null_mut();
+        let empty = ptr::null_mut();
         let waits = self
             .0
             .top
-            .compare_exchange(idle, Mailbox::waiting(), Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(empty, Mailbox::waiting(), Ordering::AcqRel, Ordering::Relaxed)
             .is_ok();
         waits.then_some(Waiting(self.0))
     }
@@ -392,7 +442,7 @@ impl<T> Drop for Waiting<'_, T> {
         let _ = self.0.top.compare_exchange(
             Mailbox::waiting(),
             ptr::null_mut(),
-            Ordering::AcqRel,
+            Ordering::SeqCst,
             Ordering::Relaxed,
         );
     }
@@ -485,6 +535,7 @@ mod loom_tests {
         /// As `Cell::activate`.
         fn activate(&self) {
             loop {
+                fence(Ordering::SeqCst);
                 if self.flags.load(Ordering::Acquire) & STOPPING != 0 {
                     // SAFETY: whoever runs the activation is the owner.
                     let left = unsafe { self.mailbox.close() };
@@ -493,15 +544,11 @@ mod loom_tests {
                     return;
                 }
                 // SAFETY: as above.
-                while let Some(message) = unsafe { self.mailbox.next() } {
-                    self.handle(vec![message]);
-                }
-                // SAFETY: as above.
-                if unsafe { self.mailbox.rest() } {
-                    fence(Ordering::SeqCst);
-                    if self.flags.load(Ordering::Acquire) & STOPPING == 0 || !self.mailbox.wake() {
-                        return;
-                    }
+                match unsafe { self.mailbox.next() } {
+                    Some(message) => self.handle(vec![message]),
+                    // SAFETY: as above.
+                    None if unsafe { self.mailbox.rest() } => return,
+                    None => {}
                 }
             }
         }

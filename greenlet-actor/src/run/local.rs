@@ -11,10 +11,11 @@ use crossbeam_deque::Worker;
 use greenlet_core::watcher::{Timer, run_callback};
 use greenlet_core::{Builder, Event, Hub, current, embed};
 
+use super::interrupt;
 use super::part::{Counts, Home, Part};
 use super::runner::Runner;
 use super::system::{Shared, SystemSettings};
-use super::{Activation, interrupt};
+use crate::activation::Activation;
 use crate::cell::After;
 use crate::exit::Exit;
 use crate::life::{Force, Life, flag};
@@ -347,7 +348,7 @@ impl Local {
         if self.shared.is_some() {
             part.running.store(true, Ordering::Relaxed);
         }
-        let mut after = if sys::is_measured() { measured(actor, runner) } else { actor.activate(runner) };
+        let mut after = if sys::is_measured() { measured(actor, runner) } else { actor.run(runner) };
         if self.shared.is_some() {
             part.running.store(false, Ordering::Relaxed);
         }
@@ -357,7 +358,7 @@ impl Local {
             }
             // Nobody would come to it: its hub has ended around it.
             actor.life().request_stop(Force::Kill, Exit::Killed);
-            after = actor.activate(runner);
+            after = actor.run(runner);
         }
     }
 
@@ -418,7 +419,7 @@ impl Local {
             // Those that came from other hubs of the system end here too: it ends as a whole.
             actor.life().request_stop(Force::Kill, Exit::Killed);
             runner.grant(1);
-            drop(actor.activate(&runner));
+            drop(actor.run(&runner));
         }
         self.ending.set(self.ending.get() - 1);
         if self.ending.get() == 0 {
@@ -544,8 +545,8 @@ impl Drop for Enlisted<'_> {
 
 #[cold]
 fn measured(actor: Activation, runner: &Runner) -> After {
-    let (cell, begun) = (actor.clone(), Instant::now());
-    let after = actor.activate(runner);
+    let (cell, begun) = (actor.counted(), Instant::now());
+    let after = actor.run(runner);
     cell.life().rare().observed().add_busy(begun.elapsed());
     after
 }

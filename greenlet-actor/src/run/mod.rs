@@ -30,14 +30,12 @@ pub(crate) mod system;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use crate::activation::Activation;
 use crate::cell::AnyCell;
 use crate::life::Life;
 pub(crate) use local::Local;
 pub(crate) use part::Home;
 pub(crate) use runner::Runner;
-
-/// An actor that has something to do, and belongs to whoever has this.
-pub(crate) type Activation = Arc<dyn AnyCell>;
 
 /// The hubs of this thread's system, as places where actors are spawned.
 pub(crate) fn homes() -> Vec<Home> {

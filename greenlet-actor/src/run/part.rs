@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use greenlet_core::{Event, HubHandle};
 
+use super::Local;
 use super::system::Shared;
-use super::{Activation, Local};
+use crate::activation::Activation;
 use crate::cell::AnyCell;
 use crate::life::flag;
 
@@ -93,12 +94,9 @@ impl Part {
         self.actors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an actor until it ends. False: the hub ends, and takes no more.
+    /// Keeps an actor until it ends. False: the hub ends, and so is the actor to.
     pub(crate) fn keep(&self, actor: &Arc<dyn AnyCell>) -> bool {
         let mut actors = self.actors();
-        if actors.closed {
-            return false;
-        }
         let entry = match actors.free.pop() {
             Some(entry) => {
                 actors.entries[entry as usize] = Some(actor.clone());
@@ -110,7 +108,7 @@ impl Part {
             }
         };
         actor.life().entry.store(entry, Ordering::Relaxed);
-        true
+        !actors.closed
     }
 
     fn forget(&self, entry: u32) {

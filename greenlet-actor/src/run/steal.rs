@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::part::{Counts, Part};
-use super::{Activation, Local, Runner};
+use super::{Local, Runner};
+use crate::activation::Activation;
 
 /// How long a hub without work waits before it looks at the others again: doubled each time, and after the last it sleeps.
 const FIRST_LOOK: Duration = Duration::from_micros(50);
