@@ -190,6 +190,18 @@ impl<M: Send + 'static> ActorRef<M> {
         }
     }
 
+    /// Lets a runner come inside the caller, who asks this actor, and whose question stands there in the mailbox.
+    pub(crate) fn runs_for_the_asker(&self, at: u64, runner: &Runner) {
+        Runner::asking(&self.cell, |cell| cell, at, runner);
+    }
+
+    /// Whether `try_send` drops nothing: what is not taken comes back.
+    #[inline]
+    pub(crate) fn refuses_or_takes(&self) -> bool {
+        let overflow = self.cell.bounded().map(Bounded::overflow);
+        matches!(overflow, None | Some(Overflow::Suspend | Overflow::Fail))
+    }
+
     #[inline]
     fn push(&self, message: M) -> Result<(), SendError<M>> {
         match self.cell.mailbox().push(Mail::Message(message)) {

@@ -117,7 +117,8 @@ pub enum AskError {
     Itself,
     /// The actor that is asked waits for an answer of the asker, by itself or through others: each would wait for ever. The chain begins
     /// and ends with the asker. An actor that has gone on to other messages and kept the [`Reply`], or passed it on, is no part of such a chain:
-    /// the answer may come from elsewhere, so there the timeout decides.
+    /// the answer may come from elsewhere, so there the timeout decides. If others close the circle while the question is on its way, that is handled all the same, as
+    /// after a timeout.
     #[error("deadlock: {}", Chain(_0))]
     Deadlock(Vec<ActorId>),
     /// The mailbox is full, and made to refuse.
@@ -155,13 +156,18 @@ pub(crate) struct Asking(Option<AnyActor>);
 
 impl Asking {
     pub(crate) fn begin<M: Send + 'static>(asked: &ActorRef<M>) -> Result<Asking, AskError> {
+        Asking::begin_at(asked, u64::MAX)
+    }
+
+    /// As [`begin`](Asking::begin), where the question stands there in the mailbox of the other one already.
+    fn begin_at<M: Send + 'static>(asked: &ActorRef<M>, at: u64) -> Result<Asking, AskError> {
         let Some(me) = Runner::current_actor() else { return Ok(Asking(None)) };
         if me.life().id() == asked.id() {
             return Err(AskError::Itself);
         }
         let me = AnyActor::new(me);
         let rare = me.life().rare();
-        rare.asked_at.store(u64::MAX, Ordering::Release);
+        rare.asked_at.store(at, Ordering::Release);
         let before = rare.state().asking.replace(asked.any_cell());
         drop(before);
         let asking = Asking(Some(me));
@@ -262,12 +268,41 @@ impl<M: Send + 'static> ActorRef<M> {
         let (reply, answer) = Reply::channel();
         // First, since it may ask somebody itself.
         let question = question(reply);
-        let asking = Asking::begin(self)?;
-        let mut left = timeout;
-        // Whoever asks waits in any case, so who answers may as well run now. Most often the answer is there then.
-        if let Err(error) = Local::running_at_once(|| self.try_send(question)) {
-            left = self.wait_to_ask(error, timeout)?;
+        if Runner::runs(self.life()) {
+            return Err(AskError::Itself);
         }
+        if !self.refuses_or_takes() || self.life().asks().is_some() {
+            return self.ask_in_turn(question, &answer, timeout);
+        }
+        // Whoever asks waits in any case, so who answers may as well run now. Most often the answer is there then, and nobody else had to know.
+        let (sent, runner) = Local::holding_back(|| self.try_send(question));
+        if let Err(error) = sent {
+            return self.ask_in_turn(error.into_message(), &answer, timeout);
+        }
+        let at = self.mailbox().sent();
+        if let Some(runner) = runner {
+            self.runs_for_the_asker(at, &runner);
+        }
+        let answer = match answer.try_into_value() {
+            Ok(answer) => return answer.map_err(|_| self.no_answer(RecvTimeoutError::Closed, timeout)),
+            Err(answer) => answer,
+        };
+        let asking = Asking::begin_at(self, at)?;
+        let answer = answer.recv_timeout(timeout).map_err(|error| self.no_answer(error, timeout));
+        drop(asking);
+        answer
+    }
+
+    /// Asks where it may have to wait for room, or where a circle of questions may be closed: that is looked for before the question is sent.
+    #[cold]
+    fn ask_in_turn<T>(
+        &self,
+        question: M,
+        answer: &oneshot::Receiver<T>,
+        timeout: Duration,
+    ) -> Result<T, AskError> {
+        let asking = Asking::begin(self)?;
+        let left = self.send_question(question, timeout)?;
         asking.sent(self);
         answer.recv_timeout(left).map_err(|error| self.no_answer(error, timeout))
     }

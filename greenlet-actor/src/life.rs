@@ -23,7 +23,7 @@ use crate::actor_ref::{ActorId, AnyActor};
 use crate::cell::AnyCell;
 use crate::exit::Exit;
 use crate::monitor::MonitorId;
-use crate::run::Home;
+use crate::run::{Home, Local};
 use crate::sys::Observed;
 use crate::timer::{AnyTimer, TimerId};
 
@@ -424,9 +424,22 @@ impl Life {
     /// The actor whose answer its handler waits for, if that one has not come past the question yet. Once it has, the answer comes from
     /// elsewhere, or later, and nobody can say what that depends on.
     pub(crate) fn asks(&self) -> Option<AnyActor> {
+        if let Some(asked) = self.asks_inside() {
+            return Some(asked);
+        }
         let rare = self.try_rare()?;
         let asked = rare.state().asking.clone()?;
         (asked.cell().handled() <= rare.asked_at.load(Ordering::Acquire)).then_some(asked)
+    }
+
+    /// The actor that runs inside its handler, on this thread, to answer it: such a question is not noted elsewhere.
+    #[inline]
+    fn asks_inside(&self) -> Option<AnyActor> {
+        if self.runner.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let local = Local::current()?;
+        local.is(&self.home, self.hub.load(Ordering::Relaxed)).then(|| local.asked_by(self)).flatten()
     }
 
     /// Takes a held actor back, to be run.

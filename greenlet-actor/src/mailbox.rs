@@ -17,10 +17,9 @@
 //! - A node is reachable from `top`, or from `pending`, or is in the hands of one thread.
 //! - Senders only ever put nodes on top, so what the owner takes at once is the order of sending, reversed.
 
-mod memory;
-
 use std::ptr;
 
+use greenlet_core::embed::memory;
 #[cfg(loom)]
 use loom::{
     cell::UnsafeCell,

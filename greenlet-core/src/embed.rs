@@ -3,6 +3,8 @@
 //! An actor is such a thing: it has a greenlet only while it handles messages. These are the few words with which a library makes
 //! the greenlet look like the thing that it runs.
 
+pub mod memory;
+
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -103,15 +105,17 @@ pub fn unpark(greenlet: &GreenletRef) {
     }
 }
 
-/// Runs a greenlet of this thread that is ready until it suspends or ends, ahead of all others: [`yield_to`](crate::yield_to) for who goes on at once if
-/// that cannot be. False if `next` is not ready, or if the loop has to look around first, or must be in between: in a simulation, and where switches are
-/// watched.
+/// Wakes a greenlet as [`unpark`] does, and runs it at once if that can be, until it suspends or ends: ahead of all others, from within the current one. Otherwise,
+/// if the loop has to look around first, or must be in between (in a simulation, and where switches are watched), it runs in its turn.
 #[inline]
-pub fn run_now(next: &GreenletRef) -> bool {
-    match hub::context() {
-        Context::Greenlet(hub, current) => hub.run_inside(next.header(), current),
-        Context::Loop | Context::Thread => false,
+pub fn unpark_now(greenlet: &GreenletRef) {
+    if let Context::Greenlet(hub, current) = hub::context()
+        && greenlet.home_hub().is_some()
+        && hub.wake_inside(greenlet.header(), current)
+    {
+        return;
     }
+    unpark(greenlet);
 }
 
 /// The current greenlet is one of a library's own, which waits for work as long as its hub lives: whoever waits until all greenlets

@@ -16,6 +16,7 @@ use super::part::{Counts, Home, Part};
 use super::runner::Runner;
 use super::system::{Shared, SystemSettings};
 use crate::activation::Activation;
+use crate::actor_ref::AnyActor;
 use crate::cell::After;
 use crate::exit::Exit;
 use crate::life::{Force, Life, flag};
@@ -38,10 +39,13 @@ pub(crate) struct Local {
     pub(super) sleepers: Cell<u32>,
     /// Which of the two is asked first.
     turn: Cell<u32>,
+    /// Something may have come from other threads.
+    arrivals: Cell<bool>,
     /// A runner was called and has not come to the queue yet.
     standby: Cell<bool>,
-    /// The runner that was called last, for who wants to let it go first.
-    called: RefCell<Option<Rc<Runner>>>,
+    /// Somebody wants to let the runner that is called next run at once: it is put there instead of into the hub's queue.
+    at_once: Cell<bool>,
+    called: Cell<Option<Rc<Runner>>>,
     /// Runners that wait to be called; the last one's stack is the warmest.
     idle: RefCell<Vec<Rc<Runner>>>,
     /// By index, from 1.
@@ -88,8 +92,10 @@ impl Local {
             others: RefCell::new((0, Rc::new([]))),
             sleepers: Cell::new(0),
             turn: Cell::new(0),
+            arrivals: Cell::new(true),
             standby: Cell::new(false),
-            called: RefCell::default(),
+            at_once: Cell::new(false),
+            called: Cell::default(),
             idle: RefCell::default(),
             runners: RefCell::default(),
             vacant: RefCell::default(),
@@ -172,7 +178,7 @@ impl Local {
     fn has_work(&self) -> bool {
         !self.queue.borrow().is_empty()
             || self.shared.as_ref().is_some_and(|shared| !shared.is_empty())
-            || self.part.has_remote()
+            || self.arrivals.get()
     }
 
     /// Whether nobody here would see what other hubs have to do: all runners are busy, and may be suspended for long.
@@ -188,15 +194,26 @@ impl Local {
         self.turn.set(turn);
         // Now and then first what comes from outside: those here may keep the queue filled for ever.
         if turn.is_multiple_of(61)
-            && let Some(next) = self.part.take_remote()
+            && let Some(next) = self.take_arrival()
         {
             return Some(next);
         }
         let own = || self.queue.borrow_mut().pop_front();
-        let Some(shared) = &self.shared else { return own().or_else(|| self.part.take_remote()) };
+        let Some(shared) = &self.shared else { return own().or_else(|| self.take_arrival()) };
         let next =
             if turn.is_multiple_of(2) { own().or_else(|| shared.pop()) } else { shared.pop().or_else(own) };
-        next.or_else(|| self.part.take_remote()).or_else(|| self.steal())
+        next.or_else(|| self.take_arrival()).or_else(|| self.steal())
+    }
+
+    /// What came from other threads. Whoever brings something has this hub's loop told, so that nobody need look all the time.
+    #[inline]
+    fn take_arrival(&self) -> Option<Activation> {
+        if !self.arrivals.get() {
+            return None;
+        }
+        let next = self.part.take_remote();
+        self.arrivals.set(next.is_some());
+        next
     }
 
     /// Sees to it that a runner comes to the queue.
@@ -206,31 +223,38 @@ impl Local {
             self.standby.set(true);
             let idle = self.idle.borrow_mut().pop();
             match idle {
-                Some(runner) => {
-                    runner.call();
-                    self.called.replace(Some(runner));
+                Some(runner) if self.at_once.get() => {
+                    runner.is_to_come();
+                    self.called.set(Some(runner));
                 }
+                Some(runner) => runner.call(),
                 None => self.new_runner(),
             }
         }
     }
 
-    /// Does what may call a runner, and if it did, lets that one run at once: it begins with what waits longest.
+    /// Does what may call a runner. If it did, that one has not been told yet: it comes at once when [`comes_now`](Runner::comes_now) is called, and the caller
+    /// does so. It begins with what waits longest. `f` neither waits nor runs anything of the user's.
     #[inline]
-    pub(crate) fn running_at_once<R>(f: impl FnOnce() -> R) -> R {
-        let Some(local) = Local::current() else { return f() };
-        local.called.take();
-        let result = f();
-        let called = local.called.take();
-        if let Some(called) = called {
-            called.run_now();
-        }
-        result
+    pub(crate) fn holding_back<R>(f: impl FnOnce() -> R) -> (R, Option<Rc<Runner>>) {
+        let mut f = Some(f);
+        // Not there any more while the thread ends.
+        let done = LOCAL.try_with(|local| {
+            let local = local.borrow();
+            let local = local.as_deref()?;
+            local.at_once.set(true);
+            let result = f.take().map(|f| f());
+            local.at_once.set(false);
+            Some((result, local.called.take()))
+        });
+        let (result, called) = done.ok().flatten().unwrap_or_default();
+        (result.unwrap_or_else(|| f.expect("it was not called")()), called)
     }
 
     /// Another thread has something for us.
     pub(super) fn poked(&self) {
         self.part.poked.store(false, Ordering::SeqCst);
+        self.arrivals.set(true);
         self.call_runner();
     }
 
@@ -294,6 +318,13 @@ impl Local {
         if let Some(runner) = runner {
             runner.interrupt(life);
         }
+    }
+
+    /// Whom the actor asks, from inside of which the asked one runs here.
+    pub(crate) fn asked_by(&self, life: &Life) -> Option<AnyActor> {
+        let index = life.runner.load(Ordering::Relaxed) as usize;
+        let runners = self.runners.borrow();
+        index.checked_sub(1).and_then(|at| runners.get(at)?.as_ref()).and_then(|runner| runner.asks())
     }
 
     /// What the actor is doing here.

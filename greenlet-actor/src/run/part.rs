@@ -201,10 +201,6 @@ impl Part {
         take(&self.remote).or_else(|| take(&self.open))
     }
 
-    pub(super) fn has_remote(&self) -> bool {
-        !self.remote.is_empty() || !self.open.is_empty()
-    }
-
     /// How many wait here that other hubs may take.
     pub(super) fn backlog(&self) -> usize {
         self.stealer.as_ref().map_or(0, |stealer| stealer.len() + self.open.len())

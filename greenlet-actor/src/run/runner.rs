@@ -3,6 +3,7 @@
 //! # Invariants
 //! - While `actor` is there, the activation that the runner is in keeps that actor: it is taken up after the cell was borrowed from it, and put
 //!   down before it is given away.
+//! - What `asked` points to is kept by who waits for `asking` to return.
 //! - The tag of a runner's greenlet is the address of its `Runner`, as long as it has an actor, and 0 otherwise. Nobody else sets it.
 
 use std::cell::{Cell, RefCell};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use greenlet_core::{Failure, GreenletExit, GreenletRef, Interrupt, embed};
 
 use super::arrives;
+use crate::actor_ref::AnyActor;
 use crate::cell::AnyCell;
 use crate::life::{Life, flag};
 
@@ -32,6 +34,8 @@ pub(crate) struct Runner {
     retired: Cell<bool>,
     /// It was idle, and has been called.
     called: Cell<bool>,
+    /// The actor that it asks, and runs inside itself meanwhile, and where the question stands in the mailbox of that one.
+    asked: Cell<Option<(NonNull<dyn AnyCell>, u64)>>,
     /// What was raised in the greenlet to end that actor.
     interrupts: RefCell<Vec<Interrupt>>,
 }
@@ -47,6 +51,7 @@ impl Runner {
             label: Cell::new(""),
             retired: Cell::new(false),
             called: Cell::new(false),
+            asked: Cell::new(None),
             interrupts: RefCell::default(),
         })
     }
@@ -116,6 +121,41 @@ impl Runner {
         }
     }
 
+    /// Lets `next` run inside the caller, to handle the question that stands there in the mailbox of `asked`. If the caller is an actor, it is known here to ask that one meanwhile.
+    #[inline]
+    pub(crate) fn asking<C: AnyCell + ?Sized>(
+        asked: &Arc<C>,
+        any: impl FnOnce(*const C) -> *const dyn AnyCell,
+        at: u64,
+        next: &Runner,
+    ) {
+        struct Asked<'a>(&'a Runner);
+        impl Drop for Asked<'_> {
+            fn drop(&mut self) {
+                self.0.asked.set(None);
+            }
+        }
+        let inside = Runner::current(|runner| {
+            runner.asked.set(NonNull::new(any(Arc::as_ptr(asked)).cast_mut()).map(|asked| (asked, at)));
+            let _asked = Asked(runner);
+            next.comes_now();
+        });
+        if inside.is_none() {
+            next.comes_now();
+        }
+    }
+
+    /// Whom its actor asks, if that one has not come past the question yet (see `Life::asks`).
+    pub(super) fn asks(&self) -> Option<AnyActor> {
+        let (asked, at) = self.asked.get()?;
+        // SAFETY: it is kept as long as it is here, in an `Arc` that the pointer is of (invariant): this makes another count of it.
+        let asked = unsafe {
+            Arc::increment_strong_count(asked.as_ptr());
+            Arc::from_raw(asked.as_ptr())
+        };
+        (asked.handled() <= at).then(|| AnyActor::new(asked))
+    }
+
     /// And from now on not any more.
     #[inline]
     pub(crate) fn put_down(&self, life: &Life) {
@@ -126,14 +166,22 @@ impl Runner {
     }
 
     /// Ends its [`await_call`](Runner::await_call).
+    #[inline]
     pub(super) fn call(&self) {
         self.called.set(true);
         embed::unpark(&self.greenlet);
     }
 
-    /// Lets it run before the current greenlet goes on, if that can be.
-    pub(super) fn run_now(&self) {
-        embed::run_now(&self.greenlet);
+    /// As [`call`](Runner::call), in two steps: this is the first.
+    #[inline]
+    pub(super) fn is_to_come(&self) {
+        self.called.set(true);
+    }
+
+    /// And this the second: it comes before the current greenlet goes on, if that can be.
+    #[inline]
+    pub(super) fn comes_now(&self) {
+        embed::unpark_now(&self.greenlet);
     }
 
     pub(super) fn was_called(&self) -> bool {

@@ -126,9 +126,32 @@ impl Hub {
     /// The current greenlet is neither queued nor suspended meanwhile, and nothing can be raised in it: the loop, which alone does that, does not
     /// run. `runs_inside` keeps others from resuming its stack.
     pub(crate) fn run_inside(&self, next: NonNull<Header>, current: NonNull<Header>) -> bool {
+        let runs = self.may_run_inside(next, current) && self.ready.take_out(next);
+        if runs {
+            self.resume_inside(next, current);
+        }
+        runs
+    }
+
+    /// As [`run_inside`](Hub::run_inside), for one that is suspended, whether it is ready or not.
+    #[inline]
+    pub(crate) fn wake_inside(&self, next: NonNull<Header>, current: NonNull<Header>) -> bool {
+        // SAFETY: who has the header keeps it.
+        let local = unsafe { &next.as_ref().local };
+        let runs = local.phase.get() == Phase::Started
+            && self.may_run_inside(next, current)
+            && (!local.queued.get() || self.ready.take_out(next));
+        if runs {
+            self.resume_inside(next, current);
+        }
+        runs
+    }
+
+    #[inline]
+    fn may_run_inside(&self, next: NonNull<Header>, current: NonNull<Header>) -> bool {
         // SAFETY: the running greenlet is alive.
         let local = unsafe { &current.as_ref().local };
-        if self.simulation.get().is_some()
+        !(self.simulation.get().is_some()
             || local.has_raises.get()
             || std::thread::panicking()
             || tracing::dispatcher::has_been_set()
@@ -138,11 +161,13 @@ impl Hub {
             || next == current
             // It stands below us on the way to the loop: it is resumed when those that it runs inside of it have suspended.
             // SAFETY: who has the header keeps it.
-            || unsafe { next.as_ref() }.local.runs_inside.get()
-            || !self.ready.take_out(next)
-        {
-            return false;
-        }
+            || unsafe { next.as_ref() }.local.runs_inside.get())
+    }
+
+    #[inline]
+    fn resume_inside(&self, next: NonNull<Header>, current: NonNull<Header>) {
+        // SAFETY: the running greenlet is alive.
+        let local = unsafe { &current.as_ref().local };
         self.budget.set(self.budget.get() - 1);
         // As in `park`.
         local.unwind_marks.set(0);
@@ -161,7 +186,6 @@ impl Hub {
         if local.is_main {
             self.main_let_others_run();
         }
-        true
     }
 
     /// Runs a greenlet until it suspends or ends.

@@ -8,6 +8,7 @@ use std::mem::{self, MaybeUninit};
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use crate::embed::memory;
 use crate::hub::Deadline;
 use crate::lock::Lock;
 use crate::select::Operation;
@@ -79,7 +80,8 @@ impl<T> Shared<T> {
                 Left::Value => Some(shared.as_ref().value()),
                 Left::Nothing => None,
             };
-            drop(Box::from_raw(shared.as_ptr()));
+            // What is left of it has no destructors.
+            memory::free(shared.as_ptr());
             value
         }
     }
@@ -103,7 +105,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// A pair for one value. Cheaper than a queue: one allocation, and as long as nobody waits no locks.
+/// A pair for one value. Cheaper than a queue: one piece of [memory](crate::embed::memory), and as long as nobody waits no locks.
 ///
 /// ```
 /// use greenlet_core::{oneshot, spawn};
@@ -115,12 +117,13 @@ impl<T> Shared<T> {
 /// ```
 #[inline]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let shared = Box::new(Shared {
+    let shared = memory::put(Shared {
         word: Word::new(),
         value: UnsafeCell::new(MaybeUninit::uninit()),
         waiters: Lock::new(WaitList::new()),
     });
-    let shared = NonNull::from(Box::leak(shared));
+    // SAFETY: it is somewhere.
+    let shared = unsafe { NonNull::new_unchecked(shared) };
     (Sender { shared }, Receiver { shared })
 }
 
@@ -196,6 +199,19 @@ impl<T> Receiver<T> {
     /// [`RecvTimeoutError::TimedOut`] if it is not there yet, else as [`recv`](Receiver::recv).
     pub fn try_recv(&self) -> Result<T, RecvTimeoutError> {
         self.recv_until(None)
+    }
+
+    /// [`try_recv`](Receiver::try_recv), for who needs the receiver no more if it is decided: what this costs least.
+    ///
+    /// # Errors
+    /// The receiver, if it is not decided yet.
+    #[inline]
+    pub fn try_into_value(self) -> Result<Result<T, Closed>, Receiver<T>> {
+        let Some(left) = self.shared().word.sender_has_gone() else { return Err(self) };
+        let shared = self.shared;
+        mem::forget(self);
+        // SAFETY: so it was said, and this end goes now.
+        Ok(unsafe { Shared::end(shared, left) }.ok_or(Closed))
     }
 
     /// Whether it is decided: there is a value, or there will be none. Then no wait suspends.
@@ -293,6 +309,21 @@ mod tests {
             sender.send(2).unwrap();
             assert_eq!(waiting.get().unwrap(), Ok(2));
         });
+    }
+
+    #[test]
+    fn a_receiver_becomes_the_value_once_it_is_decided() {
+        let (sender, receiver) = channel();
+        let receiver = receiver.try_into_value().expect_err("nothing was sent");
+        sender.send(Box::new(1)).unwrap();
+        assert_eq!(receiver.try_into_value().unwrap(), Ok(Box::new(1)));
+        let (sender, receiver) = channel::<Box<u32>>();
+        drop(sender);
+        assert_eq!(receiver.try_into_value().unwrap(), Err(Closed));
+        let (sender, receiver) = channel();
+        sender.send(Box::new(2)).unwrap();
+        receiver.recv().unwrap();
+        assert_eq!(receiver.try_into_value().unwrap(), Err(Closed));
     }
 
     #[test]

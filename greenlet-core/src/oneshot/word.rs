@@ -100,11 +100,15 @@ impl Word {
     #[inline]
     pub(super) fn receiver_goes(&self) -> Left {
         // A look first: most often the sender is gone, and then nobody else changes the word any more.
+        self.sender_has_gone()
+            .unwrap_or_else(|| Left::of(self.0.fetch_or(RECEIVER_GONE, Ordering::AcqRel), SENDER_GONE))
+    }
+
+    /// What is left of it for the receiver, if the sender is gone.
+    #[inline]
+    pub(super) fn sender_has_gone(&self) -> Option<Left> {
         let word = self.0.load(Ordering::Acquire);
-        if word & SENDER_GONE != 0 {
-            return Left::of(word, SENDER_GONE);
-        }
-        Left::of(self.0.fetch_or(RECEIVER_GONE, Ordering::AcqRel), SENDER_GONE)
+        (word & SENDER_GONE != 0).then(|| Left::of(word, SENDER_GONE))
     }
 
     /// Under the lock: the caller is about to wait. False if it is decided already.

@@ -1,4 +1,4 @@
-//! The memory of messages on their way.
+//! The memory of what is on its way for a moment: messages, answers.
 //!
 //! Each thread keeps some of what was freed on it, in lists by size, and takes from there first: a message costs two list operations instead
 //! of a visit to the allocator and back, which would be half of what it costs at all. What crosses threads is kept by the receiver, up to its
@@ -79,9 +79,9 @@ const fn layout<T>() -> Layout {
 
 /// Moves a value to memory of its own, for [`take`] or [`free`].
 ///
-/// `T` is not of size 0.
+/// `T` is not of size 0: that does not compile.
 #[inline]
-pub(super) fn put<T>(value: T) -> *mut T {
+pub fn put<T>(value: T) -> *mut T {
     const { assert!(size_of::<T>() > 0) };
     let block: *mut T = kept::<T>().unwrap_or_else(fresh::<T>);
     // SAFETY: it is ours, and has the size and the alignment.
@@ -122,7 +122,7 @@ fn fresh<T>() -> *mut T {
 /// # Safety
 /// `block` is from [`put`], and the caller's; not any more afterwards.
 #[inline]
-pub(super) unsafe fn take<T>(block: *mut T) -> T {
+pub unsafe fn take<T>(block: *mut T) -> T {
     // SAFETY: contract.
     unsafe {
         let value = block.read();
@@ -136,7 +136,7 @@ pub(super) unsafe fn take<T>(block: *mut T) -> T {
 /// # Safety
 /// As for [`take`].
 #[inline]
-pub(super) unsafe fn free<T>(block: *mut T) {
+pub unsafe fn free<T>(block: *mut T) {
     let keeps = const { class::<T>() }.is_some_and(|class| {
         let keeps = KEPT.try_with(|kept| {
             let list = &kept.0[class];
