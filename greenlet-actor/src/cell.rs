@@ -271,6 +271,7 @@ enum Pause {
 }
 
 /// Handles what is there, until one of these. The runner has taken the actor up, and unless it ends has put it down afterwards.
+#[inline]
 fn turns<A: Actor>(cell: &Cell<A>, actor: &mut Option<A>, ctx: &mut Context<A>, runner: &Runner) -> Pause {
     let life = &cell.life;
     let alive = actor.as_mut().expect("an actor that has ended is not run");
@@ -417,7 +418,20 @@ fn show<A: Actor>(life: &Life, actor: &A, runner: &Runner) {
 
 /// What a turn of the actor comes to. A signal or a kill wins over whatever the handler returned, since it interrupted it; being
 /// asked to stop does not: a failure stays a failure.
+#[inline]
 fn settle(
+    life: &Life,
+    result: Result<Result<Pause, Exit>, GreenletError>,
+    runner: &Runner,
+) -> Result<Pause, Exit> {
+    match result {
+        Ok(Ok(pause)) if !life.has(flag::STOPPING) => Ok(pause),
+        result => settle_end(life, result, runner),
+    }
+}
+
+#[cold]
+fn settle_end(
     life: &Life,
     result: Result<Result<Pause, Exit>, GreenletError>,
     runner: &Runner,

@@ -423,7 +423,15 @@ impl Life {
 
     /// The actor whose answer its handler waits for, if that one has not come past the question yet. Once it has, the answer comes from
     /// elsewhere, or later, and nobody can say what that depends on.
+    #[inline]
     pub(crate) fn asks(&self) -> Option<AnyActor> {
+        if self.runner.load(Ordering::Relaxed) == 0 && self.rare.get().is_none() {
+            return None;
+        }
+        self.is_asking()
+    }
+
+    fn is_asking(&self) -> Option<AnyActor> {
         if let Some(asked) = self.asks_inside() {
             return Some(asked);
         }
@@ -433,11 +441,7 @@ impl Life {
     }
 
     /// The actor that runs inside its handler, on this thread, to answer it: such a question is not noted elsewhere.
-    #[inline]
     fn asks_inside(&self) -> Option<AnyActor> {
-        if self.runner.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
         let local = Local::current()?;
         local.is(&self.home, self.hub.load(Ordering::Relaxed)).then(|| local.asked_by(self)).flatten()
     }

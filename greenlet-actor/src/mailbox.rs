@@ -217,6 +217,7 @@ impl<T> Mailbox<T> {
                     return None;
                 }
                 let Node { next, value } = memory::take(node);
+                memory::prefetch(next);
                 *pending = next;
                 // Written by the owner alone: no need for a read-modify-write.
                 self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

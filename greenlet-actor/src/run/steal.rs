@@ -1,8 +1,9 @@
 //! Taking work from other hubs.
 //!
 //! A hub that runs out of work looks at the others a few times, ever more rarely, and then sleeps until one of them has more than it is
-//! doing. It takes what waits behind something else; a single activation only if it has been waiting since the last look, that is, behind a handler that
-//! takes long. So two actors that talk to each other are not torn apart.
+//! doing. It takes what has been waiting since the last look: behind a handler that takes long, or behind many others. A queue that moves faster than that is
+//! left where it is, however long it is: an actor that moves to another core takes its messages and its state with it, through the caches, which costs more than
+//! short handlers do. So actors that talk to each other are not torn apart.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,10 +18,32 @@ use crate::activation::Activation;
 const FIRST_LOOK: Duration = Duration::from_micros(50);
 const LAST_LOOK: Duration = Duration::from_millis(2);
 
+/// So many that wait are taken without a second look: whatever they do, the last of them waits for some time.
+const MANY: usize = 256;
+
+/// What a hub without work saw of another one.
+struct Seen {
+    index: u32,
+    begun: u64,
+    waiting: usize,
+}
+
+impl Seen {
+    fn of(part: &Part) -> Seen {
+        let begun = part.counts().activations.load(Ordering::Relaxed);
+        Seen { index: part.index, begun, waiting: part.backlog() }
+    }
+
+    /// Whether some of what waits now has been waiting since then.
+    fn stands(&self, now: &Seen) -> bool {
+        self.index == now.index && now.waiting > 0 && now.begun.wrapping_sub(self.begun) < self.waiting as u64
+    }
+}
+
 impl Local {
-    /// Takes what waits behind something else on another hub.
+    /// Takes of what waits on another hub, if that is much.
     pub(super) fn steal(&self) -> Option<Activation> {
-        self.others().iter().find_map(|part| if part.backlog() >= 2 { self.take_from(part) } else { None })
+        self.others().iter().find_map(|part| if part.backlog() >= MANY { self.take_from(part) } else { None })
     }
 
     /// The other hubs, from the next one on. Looked up when hubs have come or gone, not each time: a lock that all of them take would be
@@ -48,17 +71,15 @@ impl Local {
 
     /// Waits to be called, and looks around meanwhile.
     pub(super) fn look_around(&self, runner: &Runner) {
-        let mut seen: Vec<(u32, u64)> = Vec::new();
+        let mut seen: Vec<Seen> = self.others().iter().map(|part| Seen::of(part)).collect();
         let mut pause = FIRST_LOOK;
         while pause <= LAST_LOOK {
             if runner.await_call_for(pause) {
                 return;
             }
             for part in self.others().iter() {
-                let begun = part.counts().activations.load(Ordering::Relaxed);
-                let stands = seen.contains(&(part.index, begun));
-                let waiting = part.backlog();
-                if (waiting >= 2 || waiting == 1 && stands)
+                let now = Seen::of(part);
+                if (now.waiting >= MANY || seen.iter().any(|before| before.stands(&now)))
                     && let Some(actor) = self.take_from(part)
                 {
                     self.push(actor);
@@ -69,12 +90,12 @@ impl Local {
                     pause = FIRST_LOOK / 2;
                     break;
                 }
-                seen.retain(|(index, _)| *index != part.index);
-                if part.running.load(Ordering::Relaxed) || waiting > 0 {
-                    seen.push((part.index, begun));
+                if part.running.load(Ordering::Relaxed) || now.waiting > 0 {
                     // Somebody is at work: it is worth looking again.
                     pause = pause.min(LAST_LOOK / 2);
                 }
+                seen.retain(|before| before.index != part.index);
+                seen.push(now);
             }
             pause *= 2;
         }

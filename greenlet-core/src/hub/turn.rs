@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::ready::Entry;
 use super::shared::Arrival;
 use super::{Callback, ErrorContext, Hub, Nanos, Readiness, TimerAction, Worker, drain};
+use crate::embed::memory;
 use crate::failure::{GreenletError, attempt};
 use crate::greenlet::raw::{Header, Phase};
 use crate::raise::Raised;
@@ -76,14 +77,14 @@ impl Hub {
     #[inline]
     fn look_ahead(&self) {
         let Some(third) = self.ready.ahead(6) else { return };
-        prefetch(third.as_ptr().cast());
-        prefetch(third.as_ptr().cast::<u8>().wrapping_add(64));
+        memory::prefetch(third.as_ptr());
+        memory::prefetch(third.as_ptr().cast::<u8>().wrapping_add(64));
         if let Some(second) = self.ready.ahead(4)
             // SAFETY: whoever is in the ready queue is kept until popped.
             && let Some(worker) = unsafe { second.as_ref() }.local.worker.get()
         {
-            prefetch(worker.as_ptr().cast());
-            prefetch(worker.as_ptr().cast::<u8>().wrapping_add(64));
+            memory::prefetch(worker.as_ptr());
+            memory::prefetch(worker.as_ptr().cast::<u8>().wrapping_add(64));
         }
         if let Some(first) = self.ready.ahead(2)
             // SAFETY: as above.
@@ -91,9 +92,9 @@ impl Hub {
         {
             // SAFETY: a greenlet has its worker until it has ended.
             let top = unsafe { worker.as_ref() }.top();
-            prefetch(top.wrapping_sub(64));
-            prefetch(top);
-            prefetch(top.wrapping_add(64));
+            memory::prefetch(top.wrapping_sub(64));
+            memory::prefetch(top);
+            memory::prefetch(top.wrapping_add(64));
         }
     }
 
@@ -421,18 +422,6 @@ impl Hub {
         // SAFETY: that count; for a greenlet sent home it is the last, and drops the closure here.
         unsafe { Header::release(header) };
     }
-}
-
-/// Asks for a cache line. Any address will do.
-#[inline(always)]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect but on the cache, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 pub(super) enum Idle {
