@@ -44,10 +44,13 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+#[repr(C)]
 pub(crate) struct Mailbox<T> {
     top: AtomicPtr<Node<T>>,
     /// How many were sent while somebody had the actor.
     joined: AtomicU64,
+    /// What senders write lies on another cache line than what the owner writes with each message, which they would take from each other's core.
+    _apart: [u64; 6],
     /// How many found it idle. Whoever sent such a one is the owner, and the owner alone writes this: it costs no read-modify-write.
     woke: AtomicU64,
     /// How many the owner has taken out.
@@ -104,6 +107,7 @@ impl<T> Mailbox<T> {
         Mailbox {
             top: AtomicPtr::new(ptr::null_mut()),
             joined: AtomicU64::new(0),
+            _apart: [0; 6],
             woke: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             pending: UnsafeCell::new(ptr::null_mut()),

@@ -35,8 +35,8 @@ pub(crate) struct Local {
     pub(super) shared: Option<Worker<Activation>>,
     /// The other hubs of the system, as of so many changes.
     pub(super) others: RefCell<(u64, Rc<[Arc<Part>]>)>,
-    /// Runners that look for work no more until they are told of some.
-    pub(super) sleepers: Cell<u32>,
+    /// One of the idle runners looks at what other hubs have to do. It is the one that has been idle longest, and so is called last.
+    scouting: Cell<bool>,
     /// Which of the two is asked first.
     turn: Cell<u32>,
     /// Something may have come from other threads.
@@ -90,7 +90,7 @@ impl Local {
             queue: RefCell::default(),
             shared,
             others: RefCell::new((0, Rc::new([]))),
-            sleepers: Cell::new(0),
+            scouting: Cell::new(false),
             turn: Cell::new(0),
             arrivals: Cell::new(true),
             standby: Cell::new(false),
@@ -646,10 +646,20 @@ impl Drop for Idle<'_> {
 impl Local {
     #[inline]
     fn await_call(&self, runner: &Runner) {
-        if self.shared.is_some() {
+        if self.shared.is_some() && !self.scouting.get() {
+            self.scouting.set(true);
+            let _scouting = Scouting(&self.scouting);
             self.look_around(runner);
         } else {
             runner.await_call();
         }
+    }
+}
+
+struct Scouting<'a>(&'a Cell<bool>);
+
+impl Drop for Scouting<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }

@@ -125,29 +125,16 @@ struct Asleep<'a>(&'a Local);
 
 impl<'a> Asleep<'a> {
     fn new(local: &'a Local) -> Asleep<'a> {
-        local.sleepers.set(local.sleepers.get() + 1);
-        let asleep = Asleep(local);
-        asleep.tell();
-        asleep
-    }
-
-    /// Several runners of a hub may sleep: it counts once.
-    fn tell(&self) {
-        let part = self.0.part();
+        let part = local.part();
         if !part.asleep.swap(true, Ordering::SeqCst) {
             part.system.falls_asleep();
         }
+        Asleep(local)
     }
 }
 
 impl Drop for Asleep<'_> {
     fn drop(&mut self) {
-        let left = self.0.sleepers.get() - 1;
-        self.0.sleepers.set(left);
-        if left > 0 {
-            // This one may be in a handler for long now. The others sleep on, and whoever has work for them has to see that.
-            return self.tell();
-        }
         let part = self.0.part();
         // Unless whoever woke it has done that.
         if part.asleep.swap(false, Ordering::SeqCst) {

@@ -1,23 +1,26 @@
 //! The memory of what is on its way for a moment: messages, answers.
 //!
 //! Each thread keeps some of what was freed on it, in lists by size, and takes from there first: a message costs two list operations instead
-//! of a visit to the allocator and back, which would be half of what it costs at all. What crosses threads is kept by the receiver, up to its
-//! limit, and the rest goes back to the allocator.
+//! of a visit to the allocator and back, which would be half of what it costs at all. What one thread sends to another is freed there; so threads that
+//! have too much give it away by the hundred, to those that have too little.
 //!
 //! # Invariants
 //! - A block of a class has that class's layout, whoever allocated it, and so may go to whatever fits into it.
-//! - What is in a list belongs to the list's thread alone.
+//! - What is in a list belongs to the list's thread alone, and what is in the depot to whoever takes it out.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Sizes are rounded up to these.
 const STEP: usize = 16;
 /// So many sizes are kept: up to 128 bytes.
 const CLASSES: usize = 8;
-/// So many blocks of each size: at most 576 KiB for each thread.
-const MOST: u32 = 1024;
+/// So many blocks make a batch. A thread keeps up to two of each size: at most 576 KiB.
+const BATCH: u32 = 512;
+/// So many batches of each size wait for whoever needs them: at most 2.3 MiB.
+const MOST_WAITING: usize = 8;
 
 struct Block {
     next: *mut Block,
@@ -26,27 +29,90 @@ struct Block {
 struct List {
     first: Cell<*mut Block>,
     len: Cell<u32>,
+    /// A batch, or nothing.
+    spare: Cell<*mut Block>,
 }
 
 struct Kept([List; CLASSES]);
 
+/// A list of [`BATCH`] blocks.
+struct Batch(*mut Block);
+
+// SAFETY: blocks are memory and nothing else, and belong to whoever has the batch.
+unsafe impl Send for Batch {}
+
+static DEPOT: [Mutex<Vec<Batch>>; CLASSES] = [const { Mutex::new(Vec::new()) }; CLASSES];
+
+fn depot(class: usize) -> MutexGuard<'static, Vec<Batch>> {
+    DEPOT[class].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 thread_local! {
     static KEPT: Kept = const {
-        Kept([const { List { first: Cell::new(ptr::null_mut()), len: Cell::new(0) } }; CLASSES])
+        Kept([const { List::new() }; CLASSES])
     };
+}
+
+impl List {
+    const fn new() -> List {
+        List { first: Cell::new(ptr::null_mut()), len: Cell::new(0), spare: Cell::new(ptr::null_mut()) }
+    }
+
+    /// It is empty: fills it with a batch, if there is one.
+    #[cold]
+    fn refill(&self, class: usize) {
+        let mut batch = self.spare.replace(ptr::null_mut());
+        if batch.is_null() {
+            batch = depot(class).pop().map_or(ptr::null_mut(), |Batch(first)| first);
+        }
+        if !batch.is_null() {
+            self.first.set(batch);
+            self.len.set(BATCH);
+        }
+    }
+
+    /// It is a batch: makes room.
+    #[cold]
+    fn make_room(&self, class: usize) {
+        let batch = self.first.replace(ptr::null_mut());
+        self.len.set(0);
+        let before = self.spare.replace(batch);
+        if before.is_null() {
+            return;
+        }
+        let mut depot = depot(class);
+        if depot.len() < MOST_WAITING {
+            depot.push(Batch(before));
+        } else {
+            drop(depot);
+            // SAFETY: the batch was in this list, so it is ours and of this class.
+            unsafe { give_back(before, class) };
+        }
+    }
+}
+
+/// Gives blocks back to the allocator.
+///
+/// # Safety
+/// They are the caller's, and of that class.
+unsafe fn give_back(mut block: *mut Block, class: usize) {
+    while !block.is_null() {
+        // SAFETY: contract.
+        unsafe {
+            let next = (*block).next;
+            dealloc(block.cast(), class_layout(class));
+            block = next;
+        }
+    }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
         for (class, list) in self.0.iter().enumerate() {
-            let mut block = list.first.get();
-            while !block.is_null() {
-                // SAFETY: the block is in this list, so it is ours and of this class.
-                unsafe {
-                    let next = (*block).next;
-                    dealloc(block.cast(), class_layout(class));
-                    block = next;
-                }
+            // SAFETY: they are in this list, so they are ours and of this class.
+            unsafe {
+                give_back(list.first.get(), class);
+                give_back(list.spare.get(), class);
             }
         }
     }
@@ -95,6 +161,9 @@ fn kept<T>() -> Option<*mut T> {
     // Not there any more while the thread ends.
     let block = KEPT.try_with(|kept| {
         let list = &kept.0[class];
+        if list.first.get().is_null() {
+            list.refill(class);
+        }
         let block = list.first.get();
         if !block.is_null() {
             // SAFETY: it is in the list, so it is ours.
@@ -140,17 +209,17 @@ pub unsafe fn free<T>(block: *mut T) {
     let keeps = const { class::<T>() }.is_some_and(|class| {
         let keeps = KEPT.try_with(|kept| {
             let list = &kept.0[class];
-            let room = list.len.get() < MOST;
-            if room {
-                let block: *mut Block = block.cast();
-                // SAFETY: it is ours, and large enough for a pointer, as every class is.
-                unsafe { (*block).next = list.first.get() };
-                list.first.set(block);
-                list.len.set(list.len.get() + 1);
+            if list.len.get() == BATCH {
+                list.make_room(class);
             }
-            room
+            let block: *mut Block = block.cast();
+            // SAFETY: it is ours, and large enough for a pointer, as every class is.
+            unsafe { (*block).next = list.first.get() };
+            list.first.set(block);
+            list.len.set(list.len.get() + 1);
         });
-        keeps.unwrap_or(false)
+        // Not there any more while the thread ends.
+        keeps.is_ok()
     });
     if !keeps {
         // SAFETY: `put` allocated it with this layout, on whatever thread.
@@ -201,6 +270,30 @@ mod tests {
         assert_eq!(first.addr(), second.addr());
         // SAFETY: as above.
         assert_eq!(unsafe { take(second) }, [1; 15]);
+    }
+
+    #[test]
+    fn what_one_thread_frees_another_one_takes() {
+        const SIZE: usize = 7 * STEP; // a class that no other test uses
+        struct Sent(*mut [u8; SIZE]);
+        // SAFETY: the pointer is used by one thread at a time.
+        unsafe impl Send for Sent {}
+        let count = 4 * BATCH as usize;
+        let blocks: Vec<_> = (0..count).map(|n| Sent(put([n as u8; SIZE]))).collect();
+        let addresses: std::collections::HashSet<_> = blocks.iter().map(|Sent(block)| block.addr()).collect();
+        let free_all = move || {
+            for (n, Sent(block)) in blocks.into_iter().enumerate() {
+                // SAFETY: it is from `put`, and nobody else has it.
+                assert_eq!(unsafe { take(block) }, [n as u8; SIZE]);
+            }
+        };
+        std::thread::spawn(free_all).join().expect("it does not fail");
+        let again: Vec<_> = (0..BATCH).map(|_| put([1_u8; SIZE])).collect();
+        assert!(again.iter().all(|block| addresses.contains(&block.addr())), "from the depot");
+        for block in again {
+            // SAFETY: as above.
+            unsafe { free(block) };
+        }
     }
 
     #[test]
