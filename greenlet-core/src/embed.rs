@@ -5,6 +5,7 @@
 
 pub mod memory;
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -118,6 +119,27 @@ pub fn unpark_now(greenlet: &GreenletRef) {
     unpark(greenlet);
 }
 
+/// Runs destructors of what ran on the current greenlet, as those of a greenlet that is past its code are run: a kill, or whatever else is raised in
+/// the greenlet, waits until `f` has returned, and comes where the greenlet suspends next. A [`with_timeout`](crate::with_timeout) inside works; nothing else ends a
+/// wait there.
+#[inline]
+pub fn undisturbed<R>(f: impl FnOnce() -> R) -> R {
+    let Context::Greenlet(_, current) = hub::context() else { return f() };
+    // SAFETY: the running greenlet is alive, and so it is when `f` returns to it.
+    let undisturbed = unsafe { &current.as_ref().local.undisturbed };
+    let _restored = Restored(undisturbed, undisturbed.replace(true));
+    f()
+}
+
+/// A flag that gets its value back.
+struct Restored<'a>(&'a Cell<bool>, bool);
+
+impl Drop for Restored<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.1);
+    }
+}
+
 /// The current greenlet is one of a library's own, which waits for work as long as its hub lives: whoever waits until all greenlets
 /// have ended ([`Hub::join`], [`HubThread::join`](crate::HubThread::join)) does not wait for it. The end of the hub kills it as any other.
 pub fn become_service() {
@@ -224,6 +246,51 @@ mod tests {
             })
             .get()
             .unwrap();
+        });
+    }
+
+    #[test]
+    fn who_is_undisturbed_hears_of_a_kill_afterwards() {
+        run(|| {
+            let (go, log) = (Rc::new(crate::Event::new()), Rc::new(RefCell::new(Vec::new())));
+            let (waits, noted) = (go.clone(), log.clone());
+            let greenlet = spawn(move || {
+                undisturbed(|| {
+                    undisturbed(|| ());
+                    waits.wait();
+                    noted.borrow_mut().push("waited");
+                    let limited = crate::with_timeout(Duration::from_millis(1), || park("test"));
+                    assert!(limited.is_err());
+                    yield_now();
+                });
+                noted.borrow_mut().push("over");
+                yield_now();
+                noted.borrow_mut().push("never");
+            });
+            yield_now();
+            let killed = greenlet.clone();
+            let killer = spawn(move || killed.kill());
+            for _ in 0..3 {
+                yield_now();
+            }
+            assert!(!greenlet.ready() && log.borrow().is_empty());
+            go.set();
+            killer.join();
+            assert!(greenlet.exited());
+            assert_eq!(*log.borrow(), ["waited", "over"]);
+        });
+    }
+
+    #[test]
+    fn a_section_that_fails_is_over() {
+        run(|| {
+            let greenlet = spawn(|| {
+                assert!(attempt(|| undisturbed(|| crate::raise(std::fmt::Error))).is_err());
+                park("test");
+            });
+            yield_now();
+            greenlet.kill();
+            assert!(greenlet.exited());
         });
     }
 

@@ -205,6 +205,23 @@ fn with_timeout_works_in_a_destructor_that_an_unwinding_runs() {
 }
 
 #[test]
+fn with_timeout_works_in_the_destructor_of_a_value_past_the_code() {
+    run(|| {
+        let late = Rc::new(Cell::new(false));
+        let noted = late.clone();
+        let ended = spawn(move || OnDrop(move || noted.set(with_timeout(SHORT, || sleep(FOREVER)).is_err())));
+        let watch: greenlet_core::GreenletRef = (*ended).clone();
+        // Nobody asks for the value any more, so the greenlet drops it.
+        drop(ended);
+        yield_now();
+        assert!(!watch.ready());
+        watch.kill_with(Kill::default().no_wait());
+        watch.join();
+        assert!(late.get() && watch.successful());
+    });
+}
+
+#[test]
 fn a_timeout_from_outside_waits_until_a_destructor_is_through() {
     run(|| {
         let through = Rc::new(Cell::new(false));

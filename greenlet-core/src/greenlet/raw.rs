@@ -85,6 +85,8 @@ pub(crate) struct Local {
     extras: Cell<u8>,
     /// Raises are discarded: a main greenlet that ends its hub.
     pub(crate) shielded: Cell<bool>,
+    /// Raises wait until it is not any more: see `embed::undisturbed`.
+    pub(crate) undisturbed: Cell<bool>,
     /// The thread's own stack: it has no worker, and suspends by running the loop.
     pub(crate) is_main: bool,
     /// There is always more to do at a suspension than to switch: main, and all greenlets of a simulation.
@@ -109,7 +111,7 @@ pub(crate) enum Phase {
     New,
     /// Started, so it has a stack that must be finished or unwound.
     Started,
-    /// Past its code, or never to run it: what is left may suspend, but is neither run again nor raised in.
+    /// Past its code, or never to run it: what is left may suspend, but is neither run again nor raised in, except by timeouts of its own.
     Ending,
     Ended,
 }
@@ -369,6 +371,7 @@ impl Header {
                 extras: Cell::new(if spec.tree.is_some() { TREE } else { 0 }),
                 tree: Cell::new(spec.tree.map(ManuallyDrop::new)),
                 shielded: Cell::new(false),
+                undisturbed: Cell::new(false),
                 is_main,
                 parks_slowly,
                 runs_inside: Cell::new(false),
@@ -705,6 +708,13 @@ impl Local {
         self.extras.set(0);
         drop(ManuallyDrop::into_inner(tree));
         true
+    }
+
+    /// The least rank of what may be raised in it where it does not unwind: past its code, and where it must not be disturbed, only what is caught for
+    /// certain.
+    #[inline]
+    pub(crate) fn resting_floor(&self) -> u32 {
+        u32::from(self.undisturbed.get() || self.phase.get() == Phase::Ending)
     }
 
     /// Whether a raise waits that may be thrown now, with this floor.

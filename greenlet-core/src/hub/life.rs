@@ -91,7 +91,9 @@ impl Hub {
             return;
         }
         match local.phase.get() {
-            Phase::Ending | Phase::Ended => {}
+            Phase::Ended => {}
+            // A destructor that waits no longer than it wants to is given that.
+            Phase::Ending if raised.rank() == 0 || local.worker.get().is_none() => {}
             // The hub ends: no other greenlet will run.
             Phase::New if self.shared.is_closed() => self.cancel(header, raised),
             Phase::New => {
@@ -103,14 +105,18 @@ impl Hub {
                 self.start(canceller.header());
             }
             Phase::Started if local.shielded.get() => {}
-            Phase::Started => {
+            Phase::Started | Phase::Ending => {
                 local.push_raise(raised);
+                let rest = local.resting_floor();
+                let floor = local.floor.get().max(rest);
                 // Main returns from the loop by itself when it sees the raise.
-                if !local.can_raise(local.floor.get()) {
-                    // It unwinds: the raise comes at its next suspension after that, or when the loop finds that nobody
+                if !local.can_raise(floor) {
+                    // It unwinds, or must not be disturbed: the raise comes at its next suspension after that, or when the loop finds that nobody
                     // unwinds any more.
-                    self.held_back.borrow_mut().push(greenlet.clone());
-                    self.holds_back.set(true);
+                    if floor > rest {
+                        self.held_back.borrow_mut().push(greenlet.clone());
+                        self.holds_back.set(true);
+                    }
                 } else if !local.is_main {
                     self.switch_to(header);
                 }
@@ -129,7 +135,8 @@ impl Hub {
             // SAFETY: the reference keeps it alive.
             let local = unsafe { &greenlet.header().as_ref().local };
             local.floor.set(0);
-            if local.phase.get() == Phase::Started && local.can_raise(0) && !local.is_main {
+            let suspended = matches!(local.phase.get(), Phase::Started | Phase::Ending) && !local.is_main;
+            if suspended && local.can_raise(local.resting_floor()) {
                 self.switch_to(greenlet.header());
             }
         }

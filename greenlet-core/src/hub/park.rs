@@ -62,7 +62,8 @@ impl Hub {
     fn resumed(&self, header: NonNull<Header>) -> Resume {
         self.answer_inspections(header);
         // SAFETY: the running greenlet is alive.
-        if unsafe { header.as_ref() }.local.has_raises.get() { Resume::Raised } else { Resume::Woken }
+        let local = unsafe { &header.as_ref().local };
+        if local.can_raise(local.resting_floor()) { Resume::Raised } else { Resume::Woken }
     }
 
     /// `park` for main, in a simulation, during unwinding, with spans to save, or with raises waiting.
@@ -79,7 +80,7 @@ impl Hub {
         if local.can_raise(floor) {
             return Resume::Raised;
         }
-        let unwinding = u32::from(floor > 0);
+        let unwinding = u32::from(floor > local.resting_floor());
         local.floor.set(floor);
         self.unwinding.set(self.unwinding.get() + unwinding);
         let spans = Spans::leave();
@@ -108,24 +109,26 @@ impl Hub {
         self.main_stack.set((&raw const here).addr());
     }
 
-    /// The rank that a raise must have to be thrown in the running greenlet now: 0 unless it unwinds.
+    /// The rank that a raise must have to be thrown in the running greenlet now: that of its rest, unless it unwinds.
     fn raise_floor(&self, header: NonNull<Header>) -> u32 {
+        // SAFETY: the running greenlet is alive.
+        let local = unsafe { &header.as_ref().local };
         // `panicking` speaks of the thread: with another greenlet suspended in mid-unwind it is true for everybody,
         // and only then the marks decide.
         if !std::thread::panicking() {
-            return 0;
+            return local.resting_floor();
         }
-        // SAFETY: the running greenlet is alive.
-        match (unsafe { header.as_ref() }.local.unwind_marks.get(), self.unwinding.get()) {
+        match (local.unwind_marks.get(), self.unwinding.get()) {
             (0, 0) => u32::MAX, // begun without our seeing it: no rank is certain
-            (0, _) => 0,
+            (0, _) => local.resting_floor(),
             (marks, _) => marks + 1,
         }
     }
 
     /// Whether the running greenlet is unwinding: then nothing may be raised in it without being caught in time.
     pub(crate) fn is_unwinding(&self, header: NonNull<Header>) -> bool {
-        self.raise_floor(header) > 0
+        // SAFETY: the running greenlet is alive.
+        self.raise_floor(header) > unsafe { header.as_ref() }.local.resting_floor()
     }
 
     /// Unwinds the current greenlet with the first of its raises.
