@@ -153,7 +153,7 @@ pub trait Actor: Sized + 'static {
 
     /// Called once at the end, whatever the reason, except after a kill (of the actor, and by the end of
     /// [`run`](greenlet_core::run)) and a failed [`init`](Actor::init). It may block
-    /// cooperatively. Then the actor is dropped.
+    /// cooperatively, and a kill ends that. Then the actor is dropped, and its destructors may block too: those a kill does not cut short.
     fn terminate(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
         let _ = (exit, ctx);
     }

@@ -338,7 +338,8 @@ macro_rules! lifecycle {
             self.cell.life().exit()
         }
 
-        /// Whether it has ended: gevent's `ready`, as those below.
+        /// Whether it has ended: gevent's `ready`, as those below. On another hub that may be a moment before its links and monitors are told; who has
+        /// to find them told [joins](Self::join).
         pub fn ready(&self) -> bool {
             self.cell.life().ready()
         }
@@ -405,45 +406,32 @@ macro_rules! lifecycle {
         /// Like any kill it reaches the actor where it suspends. A handler that catches it (`catch`) goes on to its end, and
         /// then the actor ends all the same; one that never returns is never gone.
         ///
+        /// What the actor owned, and the messages that it has not handled, are dropped in peace: a kill that comes when it is done with
+        /// [`terminate`](crate::Actor::terminate) waits until their destructors are through. A [`with_timeout`](greenlet_core::with_timeout) inside of them limits that.
+        ///
         /// Called by the actor itself, it does not return, unless in a destructor that an unwinding runs: then the actor
         /// ends with that.
         pub fn kill(&self) {
             signals::end(self.any_cell().cell(), Force::Kill, Exit::Killed);
             if !self.is_current() {
-                self.wait_for_end(None);
+                self.cell.life().await_end(None);
             } else if !greenlet_core::is_unwinding() {
                 raise(GreenletExit);
             }
         }
 
-        fn wait_for_end(&self, timeout: Option<Duration>) -> bool {
-            let life = self.cell.life();
-            if life.ready() {
-                return true;
-            }
-            let ended = &life.rare().ended;
-            // Who ends it looks for `rare` after the flag; we for the flag after `rare`.
-            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-            if life.ready() {
-                return true;
-            }
-            match timeout {
-                None => {
-                    ended.wait();
-                    true
-                }
-                Some(timeout) => ended.wait_timeout(timeout),
-            }
-        }
-
         /// Waits until the actor has ended, and returns why.
+        ///
+        /// Those who are linked with it or monitor it are told first, callbacks of [`on_end`](Self::on_end) included: whoever looks at a linked actor after
+        /// this finds that the exit signal has reached it. Then its name is free, it is in no group, and sends to it fail. The messages that it had
+        /// not handled may be dropped only now.
         ///
         /// # Panics
         /// When an actor joins itself: it would wait for ever.
         #[track_caller]
         pub fn join(&self) -> Exit {
             assert!(self.ready() || !self.is_current(), "an actor cannot wait for its own end");
-            self.wait_for_end(None);
+            self.cell.life().await_end(None);
             self.exit().unwrap_or(Exit::Killed)
         }
 
@@ -454,7 +442,7 @@ macro_rules! lifecycle {
         #[track_caller]
         pub fn join_timeout(&self, timeout: Duration) -> Option<Exit> {
             assert!(self.ready() || !self.is_current(), "an actor cannot wait for its own end");
-            self.wait_for_end(Some(timeout)).then(|| self.exit().unwrap_or(Exit::Killed))
+            self.cell.life().await_end(Some(timeout)).then(|| self.exit().unwrap_or(Exit::Killed))
         }
 
         /// Links the two, as in Erlang: when either ends, the other gets an exit signal with its reason. Idempotent.
@@ -504,7 +492,7 @@ macro_rules! lifecycle {
         }
 
         /// Calls `callback` once when the actor has ended, with the reason; at once if that is over. It runs where the actor ends, and must
-        /// not wait.
+        /// not wait: not even [`join`](Self::join) the actor, since those who do so come after all callbacks.
         pub fn on_end(&self, callback: impl FnOnce(ActorId, &Exit) + Send + 'static) {
             signals::watch(&self.any_cell(), Watcher::Callback(Box::new(callback)));
         }

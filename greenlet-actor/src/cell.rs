@@ -479,6 +479,20 @@ fn end<A: Actor>(cell: &Cell<A>, slot: &mut Option<A>, ctx: &mut Context<A>, run
             }
         });
     }
+    // As a greenlet that is past its code it is left to its end: a kill that comes while a destructor waits does not cut that short.
+    embed::undisturbed(|| release(cell, slot, ctx, runner, exit, ended));
+}
+
+/// Drops what an actor had, and tells of its end. `ended` is what came of `terminate`.
+fn release<A: Actor>(
+    cell: &Cell<A>,
+    slot: &mut Option<A>,
+    ctx: &mut Context<A>,
+    runner: &Runner,
+    exit: Exit,
+    ended: Result<(), GreenletError>,
+) {
+    let life = &cell.life;
     // The state goes before the news of the end, so that whoever restarts the actor finds released what it owned.
     let actor = slot.take();
     let mut personal = ctx.take_personal();
@@ -531,7 +545,13 @@ fn bury<A: Actor>(life: &Life, mails: impl Iterator<Item = Mail<A::Message>>, ex
 fn last_rites<A: Actor>(cell: &Cell<A>, exit: &Exit, stashed: usize) {
     let life = &cell.life;
     // The reason is recorded first, so that whoever hears of the end finds it.
-    signals::ended(life, exit);
+    let concerned = life.finish(exit);
+    // From now on sends fail: before anybody hears of the end, who may then rely on that.
+    // SAFETY: the caller is the owner, and the actor has ended: there is no other any more.
+    let left = unsafe { cell.mailbox.close() };
+    // A signal that stands for a message in the ring is counted with that.
+    let ring = cell.bounded.as_ref().map(|bounded| bounded.close()).unwrap_or_default();
+    signals::ended(life, concerned, exit);
     if let Some(started) = life.try_rare().and_then(|rare| rare.started.get())
         && !started.ready()
     {
@@ -542,11 +562,7 @@ fn last_rites<A: Actor>(cell: &Cell<A>, exit: &Exit, stashed: usize) {
     {
         rare.observed().drop_wishes();
     }
-    // From now on sends fail; and askers whose questions are still here hear that nobody will answer.
-    // SAFETY: the caller is the owner, and the actor has ended: there is no other any more.
-    let left = unsafe { cell.mailbox.close() };
-    // A signal that stands for a message in the ring is counted with that.
-    let ring = cell.bounded.as_ref().map(|bounded| bounded.close()).unwrap_or_default();
+    // Askers whose questions are still here hear that nobody will answer.
     let dead_letters = bury::<A>(life, left.into_iter().chain(ring.into_iter().map(Mail::Message)), exit);
     life.home.forget(life.entry.load(Ordering::Relaxed), dead_letters + stashed);
 }

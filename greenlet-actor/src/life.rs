@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use greenlet_core::{AsyncResult, Event, StackSize};
 
@@ -31,7 +32,7 @@ use crate::timer::{AnyTimer, TimerId};
 pub(crate) mod flag {
     /// It is to end: as `stop` says, or normally and in good order if there is none.
     pub(crate) const STOPPING: u32 = 1 << 0;
-    /// It has ended: `exit` is there, or it was `normal`.
+    /// It has ended: `exit` is there, or it was `normal`. Nobody is added to those who want to know any more.
     pub(crate) const ENDED: u32 = 1 << 1;
     pub(crate) const TRAPS_EXITS: u32 = 1 << 2;
     /// Its state is not `Send`, or must stay where it is for another reason.
@@ -52,6 +53,10 @@ pub(crate) mod flag {
     pub(crate) const NO_STACK: u32 = 1 << 10;
     /// It has an idle timeout.
     pub(crate) const IDLE_TIMEOUT: u32 = 1 << 11;
+    /// It has ended, and those who wanted to know have been told.
+    pub(crate) const TOLD: u32 = 1 << 12;
+    /// Somebody waits for `TOLD`, at `Rare::ended`.
+    pub(crate) const JOINED: u32 = 1 << 13;
     /// What must not be overlooked by who gives it up.
     pub(crate) const ATTENTION: u32 = STOPPING | HELD | ASKED;
 }
@@ -79,8 +84,8 @@ pub(crate) struct Rare {
     parent: OnceLock<AnyActor>,
     /// Told how `init` went.
     pub(crate) started: OnceLock<Arc<Started>>,
-    /// Set at the end.
-    pub(crate) ended: Event,
+    /// Set when it has ended and all others have been told, if the flag `JOINED` says that somebody waits for that.
+    ended: Event,
     /// Set when a message comes for a handler that waits for one.
     pub(crate) arrived: Event,
     /// Where its question stands in the mailbox of the actor whose answer its handler waits for, or somewhat before.
@@ -385,10 +390,10 @@ impl Life {
 
     /// The actor ends for this reason, and knows it: only a kill is news from now on.
     pub(crate) fn begin_end(&self, exit: &Exit) {
-        self.set(flag::ENDING);
+        // Who asks why no answer comes finds that it is to stop: normally, unless another reason is noted below.
+        self.set(if exit.is_normal() { flag::ENDING | flag::STOPPING } else { flag::ENDING });
         if exit.is_normal() && self.try_rare().is_none() {
-            // Who asks why no answer comes finds this.
-            return self.set(flag::STOPPING);
+            return;
         }
         let mut state = self.rare().state();
         let force = state.stop.as_ref().map_or(Force::Signal, |stop| stop.force.max(Force::Signal));
@@ -472,6 +477,32 @@ impl Life {
         let (links, monitors) = (std::mem::take(&mut state.links), std::mem::take(&mut state.monitors));
         let timers = std::mem::take(&mut state.timers);
         Some(Concerned { links, monitors, timers })
+    }
+
+    /// Those who wanted to know of the end have been told: whoever joins the actor goes on.
+    pub(crate) fn all_told(&self) {
+        let flags = self.flags.fetch_or(flag::TOLD, Ordering::SeqCst);
+        if flags & flag::JOINED != 0 {
+            self.rare().ended.set();
+        }
+    }
+
+    /// Waits until the actor has ended and those who wanted to know have been told. False if that took longer than `timeout`.
+    pub(crate) fn await_end(&self, timeout: Option<Duration>) -> bool {
+        if self.has(flag::TOLD) {
+            return true;
+        }
+        let ended = &self.rare().ended;
+        if self.flags.fetch_or(flag::JOINED, Ordering::SeqCst) & flag::TOLD != 0 {
+            return true;
+        }
+        match timeout {
+            None => {
+                ended.wait();
+                true
+            }
+            Some(timeout) => ended.wait_timeout(timeout),
+        }
     }
 
     /// Adds a timer, which ends with the actor. False if that has ended.

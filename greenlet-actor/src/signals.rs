@@ -37,9 +37,10 @@ pub(crate) fn end(actor: &Arc<dyn AnyCell>, force: Force, exit: Exit) {
     }
 }
 
-/// Records the end of an actor and tells those who want to know.
-pub(crate) fn ended(life: &Life, exit: &Exit) {
-    let Some(Concerned { links, monitors, timers }) = life.finish(exit) else { return };
+/// Tells those who want to know of the end of an actor: first whom links and monitors name, then who joins it. So whoever waited for the end
+/// finds the others told, on whatever hub they are.
+pub(crate) fn ended(life: &Life, concerned: Option<Concerned>, exit: &Exit) {
+    let Some(Concerned { links, monitors, timers }) = concerned else { return life.all_told() };
     let me = life.id();
     for link in links.into_values() {
         match link.direction {
@@ -64,9 +65,7 @@ pub(crate) fn ended(life: &Life, exit: &Exit) {
     for (monitor, watcher) in monitors {
         tell(monitor, watcher, me, exit);
     }
-    if let Some(rare) = life.try_rare() {
-        rare.ended.set();
-    }
+    life.all_told();
     for timer in timers.into_values() {
         // Drops a message, and what fails in that is not the actor's failure.
         if let Err(error) = greenlet_core::attempt(|| timer.cancel()) {

@@ -4,11 +4,14 @@ mod probe;
 
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use greenlet_actor::{Actor, ActorBuilder, ActorRef, AskError, Context, Exit};
 use greenlet_core::{
-    Event, GreenletExit, Queue, StackSize, catch, raise, run, sleep, spawn, with_timeout, yield_now,
+    Event, GreenletExit, GreenletRef, Kill, Queue, StackSize, catch, current, raise, run, sleep, spawn,
+    with_timeout, yield_now,
 };
 use probe::{Ask, Dropped, Elsewhere, Job, LONG, Log, Probe, no_disk, on_hub, within, word};
 
@@ -327,6 +330,154 @@ fn what_the_actor_owned_is_released_before_anybody_hears_of_its_end() {
         noted.sort();
         assert_eq!(noted, [format!("{id} normal"), "joined".to_owned()]);
     });
+}
+
+/// Whose destructor waits until it is let go.
+struct Held {
+    log: Log,
+    /// The greenlet in which that is.
+    waits: Arc<Queue<GreenletRef>>,
+    go: Arc<Event>,
+}
+
+impl Held {
+    fn new(log: &Log) -> Held {
+        Held { log: log.clone(), waits: Arc::default(), go: Arc::default() }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.waits.put(current());
+        self.go.wait();
+        self.log.note("released");
+    }
+}
+
+#[test]
+fn a_kill_does_not_cut_short_the_destructors_of_what_the_actor_owned() {
+    on_hub(|| {
+        let log = Log::new();
+        let held = Held::new(&log);
+        let (waits, go) = (held.waits.clone(), held.go.clone());
+        let actor = Probe::new().owning(held).start_local().unwrap();
+        actor.stop();
+        let greenlet = waits.get_timeout(LONG).unwrap();
+        let killed = actor.clone();
+        let killer = spawn(move || killed.kill());
+        greenlet.kill_with(Kill::default().no_wait());
+        for _ in 0..10 {
+            yield_now();
+        }
+        assert!(log.taken().is_empty() && !actor.ready() && !killer.ready());
+        go.set();
+        killer.join();
+        assert_eq!(log.taken(), ["released"]);
+        assert!(matches!(actor.exit(), Some(Exit::Killed)), "a kill before the end is the reason");
+        greenlet.join();
+        Probe::new().start_local().unwrap().settle();
+    });
+}
+
+#[test]
+fn a_kill_does_not_cut_short_the_destructor_of_a_message_that_is_left() {
+    on_hub(|| {
+        let log = Log::new();
+        let held = Held::new(&log);
+        let (waits, go) = (held.waits.clone(), held.go.clone());
+        let actor = Probe::new().start_local().unwrap();
+        actor.suspend();
+        let held = std::sync::Mutex::new(Some(held));
+        actor.run(move |_| {
+            drop(held);
+            Ok(())
+        });
+        actor.kill();
+        let greenlet = waits.get_timeout(LONG).unwrap();
+        greenlet.kill_with(Kill::default().no_wait());
+        for _ in 0..10 {
+            yield_now();
+        }
+        assert!(log.taken().is_empty());
+        go.set();
+        greenlet.join();
+        assert_eq!(log.taken(), ["released"]);
+    });
+}
+
+#[test]
+fn a_destructor_may_limit_how_long_it_waits() {
+    struct Limited(Log);
+    impl Drop for Limited {
+        fn drop(&mut self) {
+            let waited = with_timeout(Duration::from_millis(1), || sleep(Duration::MAX));
+            self.0.note(format_args!("gave up: {}", waited.is_err()));
+        }
+    }
+    on_hub(|| {
+        let log = Log::new();
+        let actor = Probe::new().owning(Limited(log.clone())).start_local().unwrap();
+        actor.stop();
+        actor.join();
+        assert_eq!(log.taken(), ["gave up: true"]);
+    });
+}
+
+#[test]
+fn the_end_of_a_run_waits_for_the_destructors_of_what_actors_owned() {
+    struct Slow(Log, Arc<Event>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.1.set();
+            // Longer than from one kill to the next.
+            (0..3).for_each(|_| sleep(Duration::from_millis(5)));
+            self.0.note("released");
+        }
+    }
+    let log = Log::new();
+    let owned = log.clone();
+    within(LONG, move || {
+        let begun = Arc::new(Event::new());
+        let actor = Probe::new().owning(Slow(owned, begun.clone())).start_local().unwrap();
+        actor.stop();
+        begun.wait();
+    });
+    assert_eq!(log.taken(), ["released"]);
+}
+
+#[test]
+fn who_joins_an_actor_comes_after_those_who_are_told_of_its_end() {
+    let (at_it, told, go) = (channel(), Arc::new(AtomicBool::new(false)), channel());
+    let (tell_at_it, wait_for_go) = (at_it.0, go.1);
+    let actor = Arc::new(Queue::unbounded());
+    let made = actor.clone();
+    let thread = std::thread::spawn({
+        let told = told.clone();
+        move || {
+            run(|| {
+                let actor = Probe::new().start_local().unwrap();
+                // The first one keeps the hub, the second one is still to be told.
+                actor.on_end(move |_, _| {
+                    tell_at_it.send(()).unwrap();
+                    let _ = wait_for_go.recv();
+                });
+                actor.on_end(move |_, _| told.store(true, Ordering::SeqCst));
+                made.put(actor.clone()).unwrap();
+                actor.join();
+            });
+        }
+    });
+    let actor: ActorRef<Job> = actor.get_timeout(LONG).unwrap();
+    actor.stop();
+    at_it.1.recv_timeout(LONG).unwrap();
+    assert!(matches!(actor.exit(), Some(Exit::Normal)), "why is known to those who are told");
+    assert!(actor.send(Box::new(|_| Ok(()))).is_err(), "and that nobody will answer");
+    assert!(actor.join_timeout(Duration::from_millis(5)).is_none());
+    assert!(!told.load(Ordering::SeqCst));
+    go.0.send(()).unwrap();
+    actor.join();
+    assert!(told.load(Ordering::SeqCst));
+    thread.join().unwrap();
 }
 
 #[test]

@@ -268,6 +268,9 @@ pub struct Task<T> {
 impl<T: Send + 'static> Task<T> {
     /// Waits for the value. After a timeout the task is killed (and whoever it is linked with does not hear of that).
     ///
+    /// As Elixir's, a task that has given its value may still be about to end when this returns; [`join`](AnyActor::join) its
+    /// [actor](Task::actor) to see that through. One that is found to have failed has ended, and its links have been told.
+    ///
     /// # Errors
     /// [`TaskError`].
     pub fn await_(self, timeout: Duration) -> Result<T, TaskError> {
