@@ -107,7 +107,8 @@ pub fn unpark(greenlet: &GreenletRef) {
 }
 
 /// Wakes a greenlet as [`unpark`] does, and runs it at once if that can be, until it suspends or ends: ahead of all others, from within the current one. Otherwise,
-/// if the loop has to look around first, or must be in between (in a simulation, and where switches are watched), it runs in its turn.
+/// if it is the main greenlet, or if the loop has to look around first, or must be in between (where switches are watched), it runs in its turn. In a simulation the
+/// seed decides, except that with [`Order::Fifo`](crate::sim::Order::Fifo) it runs at once.
 #[inline]
 pub fn unpark_now(greenlet: &GreenletRef) {
     if let Context::Greenlet(hub, current) = hub::context()

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenlet_core::sim::{self, Order, Sim};
 use greenlet_core::{Event, Hub, Kill, catch, embed, run, sleep, spawn, yield_now, yield_to};
 
 #[test]
@@ -263,4 +264,48 @@ fn one_that_runs_though_it_is_queued_is_not_resumed_by_who_runs_inside_of_it() {
         outer.join();
         assert!(outer.successful());
     });
+}
+
+#[test]
+fn main_that_is_ready_comes_first_too() {
+    run(|| {
+        let (event, main) = (Rc::new(Event::new()), greenlet_core::current());
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let greenlet = spawn({
+            let (event, order) = (event.clone(), order.clone());
+            move || {
+                spawn({
+                    let order = order.clone();
+                    move || order.borrow_mut().push("other")
+                });
+                event.set();
+                yield_to(&main);
+                order.borrow_mut().push("greenlet");
+            }
+        });
+        event.wait();
+        order.borrow_mut().push("main");
+        greenlet.join();
+        assert_eq!(*order.borrow(), ["main", "greenlet", "other"]);
+    });
+}
+
+#[test]
+fn a_simulation_runs_it_inside_or_by_way_of_the_loop_as_the_seed_says() {
+    /// Whether a turn of the loop came in between.
+    fn takes_a_turn() -> bool {
+        spawn(|| {
+            let turns = sim::turns();
+            yield_to(&spawn(|| ()));
+            sim::turns() > turns
+        })
+        .into_value()
+        .unwrap()
+    }
+    let any =
+        |order: Order, turn: bool| (0..20).any(|seed| Sim::new(seed).order(order).run(takes_a_turn) == turn);
+    for order in [Order::Fair, Order::Random] {
+        assert!(any(order, true) && any(order, false), "{order:?}");
+    }
+    assert!(!any(Order::Fifo, true), "as on an ordinary hub");
 }

@@ -374,6 +374,12 @@ impl Simulation {
         hub.ready.bring_forward(index);
     }
 
+    /// Whether a greenlet that is to run ahead of the others does so inside of the one that runs, as on an ordinary hub most of the time, or comes after a turn
+    /// of the loop.
+    pub(super) fn runs_inside(&self) -> bool {
+        self.settings.order == Order::Fifo || self.schedule.below(2) == 0
+    }
+
     /// Counts turns; too many of them fail the simulation.
     fn count_turn(&self, hub: &Hub) {
         let turns = self.turns.get() + 1;

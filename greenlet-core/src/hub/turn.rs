@@ -152,24 +152,36 @@ impl Hub {
     fn may_run_inside(&self, next: NonNull<Header>, current: NonNull<Header>) -> bool {
         // SAFETY: the running greenlet is alive.
         let local = unsafe { &current.as_ref().local };
-        !(self.simulation.get().is_some()
-            || local.has_raises.get()
+        // SAFETY: who has the header keeps it.
+        let other = unsafe { &next.as_ref().local };
+        !(local.has_raises.get()
             || std::thread::panicking()
             || tracing::dispatcher::has_been_set()
             || self.switch_hooks.any()
-            // It is time to look outside, which is the loop's business.
-            || self.budget.get() <= 1
             || next == current
             // It stands below us on the way to the loop: it is resumed when those that it runs inside of it have suspended.
-            // SAFETY: who has the header keeps it.
-            || unsafe { next.as_ref() }.local.runs_inside.get())
+            || other.runs_inside.get()
+            // It is the loop that returns to main.
+            || other.is_main)
+            && self.loop_may_wait()
+    }
+
+    /// Whether the loop need not be in between when one greenlet runs another one.
+    #[inline]
+    fn loop_may_wait(&self) -> bool {
+        match self.simulation() {
+            Some(simulation) => simulation.runs_inside(),
+            // Else it is time to look outside, which is the loop's business.
+            None => self.budget.get() > 1,
+        }
     }
 
     #[inline]
     fn resume_inside(&self, next: NonNull<Header>, current: NonNull<Header>) {
         // SAFETY: the running greenlet is alive.
         let local = unsafe { &current.as_ref().local };
-        self.budget.set(self.budget.get() - 1);
+        // A simulated loop has one only, for what it runs itself.
+        self.budget.set((self.budget.get() - 1).max(1));
         // As in `park`.
         local.unwind_marks.set(0);
         match local.worker.get() {
