@@ -5,14 +5,15 @@ mod probe;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use greenlet_actor::{
     Actor, Exit, Shutdown, ShutdownReport, StartError, Supervisor, System, SystemHandle, supervisor,
     worker_local,
 };
-use greenlet_core::signal::{SIGALRM, SIGUSR1, SIGWINCH};
-use greenlet_core::{Event, sleep};
+use greenlet_core::signal::{SIGALRM, SIGCONT, SIGUSR1, SIGWINCH, Signals};
+use greenlet_core::{Event, Hub, sleep};
 use nursery::{Census, Free, Order, free, noting, on_two_hubs, plain};
 use probe::{Ask, Job, LONG, Log, Probe, no_disk, on_hub};
 
@@ -168,27 +169,85 @@ fn a_signal_ends_the_system_in_good_order() {
     assert!(census.orphans().is_empty());
 }
 
-/// With a signal that is ignored by default: the last ones come when nobody waits any more.
-#[test]
-fn a_second_signal_gives_nobody_time_any_more() {
-    let over = Arc::new(AtomicBool::new(false));
-    let ended = over.clone();
-    let report = System::builder().hubs(1).run_until_signal([SIGWINCH], Duration::MAX, move || {
-        let stuck = || worker_local("stuck", || Probe::new().terminate(|_, _| sleep(Duration::MAX)));
-        SystemHandle::current().supervise("tree", move || {
-            Supervisor::one_for_one().child(stuck().shutdown(Shutdown::Infinity))
-        })?;
+/// Sends a signal again and again, until this is dropped. It has to be one that is ignored by default: the last ones come when nobody waits any more.
+struct Impatient(Arc<AtomicBool>);
+
+impl Impatient {
+    fn with(signal: &'static str) -> Impatient {
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = over.clone();
         std::thread::spawn(move || {
             while !ended.load(Ordering::SeqCst) {
-                raise("-WINCH");
+                raise(signal);
+                // Sooner than what counts as a second one, so that copies are among them.
                 std::thread::sleep(BRIEF);
             }
         });
+        Impatient(over)
+    }
+}
+
+impl Drop for Impatient {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Whose `terminate` has no end.
+fn endless() -> Probe {
+    Probe::new().terminate(|_, _| sleep(Duration::MAX))
+}
+
+#[test]
+fn a_second_signal_gives_nobody_time_any_more() {
+    for hubs in [1, 2] {
+        let mut impatient = None;
+        let report = System::builder().hubs(hubs).run_until_signal([SIGWINCH], Duration::MAX, || {
+            let stuck = || worker_local("stuck", endless).shutdown(Shutdown::Infinity);
+            let tree = move || Supervisor::one_for_one().child(stuck()).child(plain("fine"));
+            SystemHandle::current().supervise("tree", tree)?;
+            SystemHandle::current().supervise("fine", Supervisor::one_for_one)?;
+            impatient = Some(Impatient::with("-WINCH"));
+            Ok(())
+        });
+        let report = report.unwrap();
+        assert_eq!((report.stopped, paths(&report)), (1, vec!["/tree/stuck"]));
+        assert!(report.late[0].gone && report.signal == Some(SIGWINCH));
+    }
+}
+
+#[test]
+fn who_is_added_when_the_signal_has_come_gets_no_time_after_a_second_one_either() {
+    let mut impatient = None;
+    let report = System::builder().hubs(1).run_until_signal([SIGCONT], Duration::MAX, || {
+        SystemHandle::current().supervise("tree", Supervisor::one_for_one)?;
+        let stuck = endless().start_local()?;
+        // Hears of the signal when the system does, and goes on right behind it.
+        let signals = Signals::new([SIGCONT])?;
+        greenlet_core::spawn(move || {
+            signals.wait();
+            assert!(SystemHandle::current().stop_at_end(&stuck, Shutdown::Infinity));
+        });
+        // Who watches a signal last is told last: when that one has heard of it, all others have been told.
+        let (tell, told) = channel();
+        let last = Hub::thread("the last to hear").start()?;
+        let hears = last.handle().spawn(move || {
+            let signals = Signals::new([SIGCONT]).unwrap();
+            tell.send(()).unwrap();
+            signals.wait();
+            tell.send(()).unwrap();
+        })?;
+        told.recv()?;
+        raise("-CONT");
+        told.recv()?;
+        drop(hears);
+        impatient = Some(Impatient::with("-CONT"));
         Ok(())
     });
-    over.store(true, Ordering::SeqCst);
     let report = report.unwrap();
-    assert_eq!((report.stopped, report.late.len()), (0, 1), "{report}");
+    // Those who would have been told after it were not.
+    assert_eq!((report.stopped, report.late.len()), (0, 2), "{report}");
+    assert!(report.late.iter().all(|late| late.gone), "{report}");
 }
 
 #[test]

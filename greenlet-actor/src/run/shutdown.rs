@@ -10,7 +10,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use greenlet_core::signal::Signals;
-use greenlet_core::{Event, Instant, Kill, sleep, spawn};
+use greenlet_core::{Event, Instant, Kill, iwait, sleep, spawn};
 
 use super::Local;
 use super::system::{Shared, System, SystemBuilder};
@@ -114,23 +114,26 @@ impl SystemHandle {
     /// Suspends, or parks a thread that is in no greenlet. Works while handlers are suspended, wherever that is. Other actors are not touched; they end with the system.
     /// From now on nothing more is added. A second call finds nothing to do. Not for an actor that is to be stopped.
     pub fn shutdown_within(&self, limit: Duration) -> ShutdownReport {
-        self.stop_all(limit, &Event::new())
+        self.stop_all(limit, None)
     }
 
     /// As `shutdown_within`; once `hurry` is set, nobody gets time any more.
-    fn stop_all(&self, limit: Duration, hurry: &Event) -> ShutdownReport {
-        let tops = {
+    fn stop_all(&self, limit: Duration, hurry: Option<&Event>) -> ShutdownReport {
+        let mut tops = {
             let mut tops = self.tops();
             tops.closed = true;
             std::mem::take(&mut tops.tops)
         };
         let begun = Instant::now();
         let mut report = ShutdownReport::default();
-        for (at, top) in tops.iter().enumerate().rev() {
+        let hurries = || hurry.is_some_and(Event::is_set);
+        while !hurries()
+            && let Some(top) = tops.pop()
+        {
             if top.actor.ready() {
                 continue;
             }
-            let left = if hurry.is_set() { Duration::ZERO } else { limit.saturating_sub(begun.elapsed()) };
+            let left = limit.saturating_sub(begun.elapsed());
             let wait = match top.shutdown {
                 Shutdown::BrutalKill => {
                     top.actor.send_exit(Exit::Killed);
@@ -138,25 +141,42 @@ impl SystemHandle {
                 }
                 Shutdown::Timeout(limit) => limit.min(left),
                 // One that does not stop leaves time to those that come after it.
-                Shutdown::Infinity if at > 0 => left / 2,
+                Shutdown::Infinity if !tops.is_empty() => left / 2,
                 Shutdown::Infinity => left,
             };
             top.actor.send_exit(Exit::Shutdown);
-            if top.actor.join_timeout(wait).is_some() && !hurry.is_set() {
+            if ends_within(&top.actor, wait, hurry) {
                 report.stopped += 1;
-                continue;
-            }
-            let late: Vec<AnyActor> =
-                if top.actor.ready() { vec![top.actor.clone()] } else { self.culprits(&top.actor) };
-            top.actor.send_exit(Exit::Killed);
-            top.actor.join_timeout(KILL_GRACE);
-            for actor in late {
-                tracing::error!(target: "greenlet::shutdown", path = actor.path(), "did not stop in time, and was killed");
-                report.late.push(Late { path: actor.path(), gone: actor.ready(), actor });
+            } else if hurries() {
+                tops.push(top);
+            } else {
+                self.give_up(&[top], &mut report);
             }
         }
+        tops.retain(|top| !top.actor.ready());
+        self.give_up(&tops, &mut report);
         report.took = begun.elapsed();
         report
+    }
+
+    /// Kills these, all at once, and notes for whom of them time was too short, last first.
+    fn give_up(&self, tops: &[Top], report: &mut ShutdownReport) {
+        let late: Vec<AnyActor> = tops
+            .iter()
+            .rev()
+            .flat_map(
+                |Top { actor, .. }| if actor.ready() { vec![actor.clone()] } else { self.culprits(actor) },
+            )
+            .collect();
+        tops.iter().for_each(|top| top.actor.send_exit(Exit::Killed));
+        let begun = Instant::now();
+        for top in tops {
+            top.actor.join_timeout(KILL_GRACE.saturating_sub(begun.elapsed()));
+        }
+        for actor in late {
+            tracing::error!(target: "greenlet::shutdown", path = actor.path(), "did not stop in time, and was killed");
+            report.late.push(Late { path: actor.path(), gone: actor.ready(), actor });
+        }
     }
 
     /// Who lives under that actor and has nobody living under itself: those for whom the others wait.
@@ -198,6 +218,17 @@ impl SystemHandle {
             });
         }
     }
+}
+
+/// Waits for the end of an actor, for so long, and no longer than until `hurry` is set. True if it has ended.
+fn ends_within(actor: &AnyActor, limit: Duration, hurry: Option<&Event>) -> bool {
+    let Some(hurry) = hurry else { return actor.join_timeout(limit).is_some() };
+    let ended = Arc::new(Event::new());
+    let tell = ended.clone();
+    actor.on_end(move |_, _| tell.set());
+    // Whichever comes first.
+    let _ = iwait([&*ended, hurry]).timeout(limit).next();
+    actor.ready()
 }
 
 impl fmt::Debug for SystemHandle {
@@ -325,22 +356,18 @@ impl SystemBuilder {
             system.tell_when_all_ended(&asked);
             let came = Rc::new(std::cell::Cell::new(None));
             let listener = spawn({
-                let (asked, hurry, came, system) =
-                    (asked.clone(), hurry.clone(), came.clone(), system.clone());
+                let (asked, hurry, came) = (asked.clone(), hurry.clone(), came.clone());
                 move || {
                     came.set(Some(signals.wait()));
-                    // Before main takes them.
-                    let all: Vec<AnyActor> = system.tops().tops.iter().map(|top| top.actor.clone()).collect();
                     asked.set();
                     sleep(COPIES);
                     while signals.try_wait().is_some() {}
                     signals.wait();
                     hurry.set();
-                    all.iter().for_each(|actor| actor.send_exit(Exit::Killed));
                 }
             });
             asked.wait();
-            let mut report = system.stop_all(limit, &hurry);
+            let mut report = system.stop_all(limit, Some(&hurry));
             report.signal = came.get();
             listener.kill_with(Kill::default());
             Ok(report)
