@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -350,7 +351,7 @@ fn each_sender_is_heard_in_its_order_while_actors_move() {
             }
         })
         .collect();
-    let sent = Arc::new(AtomicUsize::new(0));
+    let (sent, all_sent) = channel();
     for (n, sender) in senders.iter().enumerate() {
         let (checkers, sent) = (checkers.clone(), sent.clone());
         fn burst(
@@ -359,7 +360,7 @@ fn each_sender_is_heard_in_its_order_while_actors_move() {
             from: u64,
             each: u64,
             checkers: Vec<ActorRef<Numbered>>,
-            sent: Arc<AtomicUsize>,
+            sent: Sender<()>,
         ) {
             let next = me.clone();
             me.run(move |_| {
@@ -370,7 +371,7 @@ fn each_sender_is_heard_in_its_order_while_actors_move() {
                 if to < each {
                     burst(next, n, to, each, checkers, sent);
                 } else {
-                    sent.fetch_add(1, Ordering::SeqCst);
+                    sent.send(()).unwrap();
                 }
                 Ok(())
             });
@@ -381,10 +382,8 @@ fn each_sender_is_heard_in_its_order_while_actors_move() {
     for number in 0..each {
         checkers.iter().for_each(|checker| drop(checker.send(Numbered::Number(SENDERS, number))));
     }
-    let start = Instant::now();
-    while sent.load(Ordering::SeqCst) < SENDERS {
-        assert!(start.elapsed() < 6 * LONG, "the senders do not get on");
-        thread::sleep(Duration::from_millis(1));
+    for _ in 0..SENDERS {
+        all_sent.recv_timeout(6 * LONG).expect("the senders get on");
     }
     let mut most = 0;
     for checker in &checkers {
@@ -682,6 +681,7 @@ fn a_system_ends_with_everything_going_on() {
         }
         all.extend(movers.into_iter().map(Into::into));
         if round % 4 == 0 {
+            // Not for anything to happen: the end comes at another stage of it all.
             thread::sleep(Duration::from_millis(2));
         }
         if round % 5 == 4 {
@@ -850,6 +850,7 @@ fn threads_may_send_while_the_system_ends() {
                 })
             })
             .collect();
+        // Not for anything to happen: the end is to come somewhere in the middle of it all.
         thread::sleep(Duration::from_millis(1));
         system.shutdown();
         threads.into_iter().for_each(|thread| thread.join().unwrap());

@@ -361,6 +361,14 @@ fn a_request_is_answered_while_the_asker_does_something_else() {
     });
 }
 
+/// A message that is answered at once.
+fn answer(reply: Reply<()>) -> Job {
+    Box::new(move |_| {
+        reply.send(());
+        Ok(())
+    })
+}
+
 // --- asks that would wait for ever -------------------------------------------------------------------------------
 
 /// What the last of them says when each asks the next, round to the first.
@@ -373,15 +381,7 @@ fn circle(count: usize) -> (Vec<ActorRef<Job>>, AskError) {
                 let passed = next.ask(|reply| pass(actors, at + 1, reply), LONG);
                 reply.send(passed.unwrap_or_else(|error| error));
             } else {
-                let answer = next.ask(
-                    |reply: Reply<()>| -> Job {
-                        Box::new(move |_| {
-                            reply.send(());
-                            Ok(())
-                        })
-                    },
-                    LONG,
-                );
+                let answer = next.ask(answer, LONG);
                 reply.send(answer.unwrap_err());
             }
             Ok(())
@@ -410,12 +410,6 @@ fn a_circle_of_asks_is_reported_with_its_chain() {
 fn an_ask_that_has_ended_is_no_part_of_a_circle() {
     on_hub(|| {
         let (a, b) = (Probe::new().spawn_local(), Probe::new().spawn_local());
-        let answer = |reply: Reply<()>| -> Job {
-            Box::new(move |_| {
-                reply.send(());
-                Ok(())
-            })
-        };
         // Answered, timed out, refused, killed: whatever became of it.
         let other = b.clone();
         a.query(move |_, reply| {
@@ -475,15 +469,7 @@ fn a_request_may_be_part_of_a_circle() {
             let request = second.request(|inner: Reply<Option<AskError>>| -> Job {
                 Box::new(move |_| {
                     yield_now(); // until the other one waits
-                    let answer = first.ask(
-                        |reply: Reply<()>| -> Job {
-                            Box::new(move |_| {
-                                reply.send(());
-                                Ok(())
-                            })
-                        },
-                        LONG,
-                    );
+                    let answer = first.ask(answer, LONG);
                     inner.send(answer.err());
                     Ok(())
                 })
@@ -507,15 +493,7 @@ fn greenlets_of_actors_may_ask_in_circles() {
                 let asked = other.ask(
                     |inner: Reply<bool>| -> Job {
                         Box::new(move |_| {
-                            let back = me.ask(
-                                |reply: Reply<()>| -> Job {
-                                    Box::new(move |_| {
-                                        reply.send(());
-                                        Ok(())
-                                    })
-                                },
-                                LONG,
-                            );
+                            let back = me.ask(answer, LONG);
                             inner.send(back.is_ok());
                             Ok(())
                         })
@@ -555,15 +533,7 @@ fn who_waits_for_an_answer_from_elsewhere_may_be_asked_by_the_one_that_passed_th
         let question = router
             .request(|inner: Reply<bool>| -> Job {
                 Box::new(move |_| {
-                    let back = other.ask(
-                        |reply: Reply<()>| -> Job {
-                            Box::new(move |_| {
-                                reply.send(());
-                                Ok(())
-                            })
-                        },
-                        LONG,
-                    );
+                    let back = other.ask(answer, LONG);
                     inner.send(back.is_ok());
                     Ok(())
                 })
@@ -587,15 +557,7 @@ fn an_answer_that_is_there_is_no_part_of_a_circle() {
                     Box::new(move |_| {
                         inner.send(3);
                         // And now it asks back, in the same handler.
-                        let _ = first.ask(
-                            |reply: Reply<()>| -> Job {
-                                Box::new(move |_| {
-                                    reply.send(());
-                                    Ok(())
-                                })
-                            },
-                            LONG,
-                        );
+                        let _ = first.ask(answer, LONG);
                         Ok(())
                     })
                 })

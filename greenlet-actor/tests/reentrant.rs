@@ -33,6 +33,16 @@ fn asking(log: &Log) -> (ActorRef<Message>, Arc<Event>) {
     (actor, go)
 }
 
+/// An actor that never comes to what it is asked.
+fn deaf() -> ActorRef<Message> {
+    let actor = spawn(&Log::new());
+    actor.begin(|_, _| {
+        Event::new().wait();
+        Ok(())
+    });
+    actor
+}
+
 #[test]
 fn other_messages_are_handled_while_it_waits() {
     on_hub(|| {
@@ -158,11 +168,7 @@ fn the_time_is_limited_and_a_late_answer_harms_nobody() {
 fn who_is_asked_and_ends_is_noticed() {
     on_hub(|| {
         let log = Log::new();
-        let (actor, other) = (spawn(&log), spawn(&Log::new()));
-        other.begin(|_, _| {
-            Event::new().wait();
-            Ok(())
-        });
+        let (actor, other) = (spawn(&log), deaf());
         let asked = other.clone();
         actor.begin(move |script, ctx| {
             for _ in 0..2 {
@@ -199,11 +205,7 @@ fn a_message_that_ends_the_actor_unwinds_the_handler_around_it() {
 fn a_handler_that_catches_that_does_not_keep_the_actor_alive() {
     on_hub(|| {
         let log = Log::new();
-        let (actor, other) = (spawn(&log), spawn(&Log::new()));
-        other.begin(|_, _| {
-            Event::new().wait();
-            Ok(())
-        });
+        let (actor, other) = (spawn(&log), deaf());
         actor.begin(move |script, ctx| {
             let asked = attempt(|| ctx.ask_reentrant(script, &other, |reply| Message::Echo(5, reply), LONG));
             assert!(asked.is_err());
@@ -237,11 +239,7 @@ fn kills_and_timeouts_while_it_waits_lose_nothing() {
         let (actor, _go) = asking(&log);
         actor.kill();
         assert!(matches!(actor.join(), Exit::Killed));
-        let (actor, other) = (spawn(&log), spawn(&Log::new()));
-        other.begin(|_, _| {
-            Event::new().wait();
-            Ok(())
-        });
+        let (actor, other) = (spawn(&log), deaf());
         actor.begin(move |script, ctx| {
             let waited = with_timeout(SOON, || {
                 ctx.ask_reentrant(script, &other, |reply| Message::Echo(5, reply), LONG)

@@ -124,6 +124,7 @@ fn flood(overflow: Overflow, time: Duration) -> u64 {
     };
     let (start, mut most) = (Instant::now(), 0);
     while start.elapsed() < time {
+        // From one sample to the next.
         thread::sleep(Duration::from_millis(20));
         most = most.max(resident());
         for sink in &sinks {

@@ -296,11 +296,12 @@ fn plans(chance: &Chance, slots: std::ops::Range<usize>) -> Vec<Plan> {
     plans
 }
 
+/// Waits for what comes about by itself: supervisors tell nobody of their restarts.
 #[track_caller]
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+fn eventually(what: impl Fn() -> String, limit: Duration, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < STUCK, "{what}");
+        assert!(start.elapsed() < limit, "{}", what());
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -367,29 +368,32 @@ fn storm(seed: u64, actors: usize, shots: usize) {
     }
     // No restart is lost: every place is filled again, by one that lives and answers.
     let mut from = 0;
-    eventually("a child was not started again", || {
-        while from < actors {
-            let actor = world.slots[from].actor.lock().unwrap().clone();
-            let answers = actor.is_some_and(|actor| actor.ask(Order::Answer, STUCK).is_ok());
-            if !answers {
-                return false;
+    eventually(
+        || "a child was not started again".to_owned(),
+        STUCK,
+        || {
+            while from < actors {
+                let actor = world.slots[from].actor.lock().unwrap().clone();
+                let answers = actor.is_some_and(|actor| actor.ask(Order::Answer, STUCK).is_ok());
+                if !answers {
+                    return false;
+                }
+                from += 1;
             }
-            from += 1;
-        }
-        true
-    });
-    let start = Instant::now();
-    while world.alive.load(Ordering::SeqCst) != actors {
-        if start.elapsed() > STUCK / 4 {
-            panic!("children are still restarted: {}", stuck(&world));
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
+            true
+        },
+    );
+    let restarted = || format!("children are still restarted: {}", stuck(&world));
+    eventually(restarted, STUCK / 4, || world.alive.load(Ordering::SeqCst) == actors);
     for top in &tops {
         assert!(matches!(top.shutdown(), Exit::Shutdown), "{top:?}");
     }
     drop(tops);
-    eventually("states are left", || world.alive.load(Ordering::SeqCst) == 0);
+    eventually(
+        || format!("states are left: {}", stuck(&world)),
+        STUCK,
+        || world.alive.load(Ordering::SeqCst) == 0,
+    );
     let orphans = world.slots.iter().filter_map(|slot| slot.actor.lock().unwrap().clone());
     let orphans: Vec<_> = orphans.filter(|actor| !actor.ready()).collect();
     assert!(orphans.is_empty(), "{orphans:?}");

@@ -11,7 +11,7 @@ use greenlet_actor::{
     Actor, ActorBuilder, ActorRef, Context, Exit, Reply, Supervisor, System, supervisor, worker,
 };
 use greenlet_core::{Event, sleep, yield_now};
-use probe::{LONG, Log, Probe, on_hub};
+use probe::{Elsewhere, LONG, Log, Probe, on_hub};
 
 struct Counter {
     count: u32,
@@ -20,6 +20,8 @@ struct Counter {
 enum Count {
     Up,
     Block(Arc<Event>),
+    /// The same, with news of it.
+    Begin(Arc<Event>, Arc<Event>),
     Get(Reply<u32>),
 }
 
@@ -30,6 +32,10 @@ impl Actor for Counter {
         match message {
             Count::Up => self.count += 1,
             Count::Block(until) => until.wait(),
+            Count::Begin(begun, until) => {
+                begun.set();
+                until.wait();
+            }
             Count::Get(reply) => reply.send(self.count),
         }
         Ok(())
@@ -39,6 +45,7 @@ impl Actor for Counter {
         match message {
             Count::Up => "Up",
             Count::Block(_) => "Block",
+            Count::Begin(..) => "Begin",
             Count::Get(_) => "Get",
         }
     }
@@ -89,22 +96,13 @@ fn info_comes_from_other_hubs_and_threads_too() {
     System::builder()
         .hubs(2)
         .run(|| {
-            let go = Arc::new(Event::new());
-            let actor = counter();
-            actor.send(Count::Block(go.clone())).unwrap();
-            let seen = std::thread::spawn({
-                let actor = actor.clone();
-                move || {
-                    (0..1000).any(|_| {
-                        std::thread::sleep(Duration::from_millis(1));
-                        matches!(sys::info(&actor).activity, Activity::Handling("Block"))
-                    })
-                }
-            });
-            while !seen.is_finished() {
-                sleep(Duration::from_millis(1));
-            }
-            assert!(seen.join().unwrap());
+            let (actor, go) = (counter(), Arc::new(Event::new()));
+            let begun = Arc::new(Event::new());
+            actor.send(Count::Begin(begun.clone(), go.clone())).unwrap();
+            begun.wait();
+            let there = actor.clone();
+            let seen = Elsewhere::spawn(move || sys::info(&there)).join();
+            assert!(matches!(seen.activity, Activity::Handling("Begin")), "{seen}");
             go.set();
         })
         .unwrap();
@@ -328,42 +326,6 @@ fn a_probe_that_waits_in_vain_fails_its_test() {
     on_hub(|| {
         let _: u32 = Expect::new().patience(Duration::from_millis(1)).expect();
     });
-}
-
-#[test]
-fn a_span_is_around_each_message() {
-    use std::sync::Mutex;
-    use tracing_subscriber::fmt::format::FmtSpan;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::NEW)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    on_hub(move || {
-        tracing::subscriber::with_default(subscriber, || {
-            let actor = ActorBuilder::new().name("counter").start(Counter { count: 0 }).unwrap();
-            actor.call(Count::Get).unwrap();
-            actor.stop();
-            actor.join();
-        });
-    });
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    assert!(text.contains("path=/counter label=\"Get\""), "{text}");
 }
 
 #[test]
