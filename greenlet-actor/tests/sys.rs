@@ -284,9 +284,10 @@ fn busy_time_is_measured_when_asked_for() {
     on_hub(|| {
         sys::measure_busy_time();
         let actor = counter();
-        let go = Arc::new(Event::new());
-        actor.send(Count::Block(go.clone())).unwrap();
-        sleep(Duration::from_millis(5));
+        let (begun, go) = (Arc::new(Event::new()), Arc::new(Event::new()));
+        actor.send(Count::Begin(begun.clone(), go.clone())).unwrap();
+        begun.wait();
+        sleep(Duration::from_millis(5)); // what is measured
         go.set();
         actor.call(Count::Get).unwrap();
         yield_now();
