@@ -333,6 +333,49 @@ impl Actor for Checker {
     }
 }
 
+/// A message for an actor that is idle, while this thread computes and never suspends: it has to be handled all the same.
+fn is_handled_elsewhere(send: impl FnOnce(ActorRef<Job>, Arc<AtomicBool>)) {
+    let actor = Mover::default().start().unwrap();
+    // Not for anything to happen: long enough for the other hub to sleep.
+    sleep(Duration::from_millis(20));
+    let handled = Arc::new(AtomicBool::new(false));
+    send(actor, handled.clone());
+    let start = Instant::now();
+    while !handled.load(Ordering::SeqCst) {
+        assert!(start.elapsed() < LONG, "nobody takes it");
+        std::hint::spin_loop();
+    }
+}
+
+fn send_note(actor: ActorRef<Job>, handled: Arc<AtomicBool>) {
+    actor.run(move |_| {
+        handled.store(true, Ordering::SeqCst);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_single_message_is_handled_while_the_main_greenlet_that_sent_it_computes() {
+    System::builder()
+        .hubs(2)
+        .run(|| {
+            is_handled_elsewhere(send_note);
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_single_message_from_outside_is_handled_while_the_main_greenlet_of_its_hub_computes() {
+    System::builder()
+        .hubs(2)
+        .run(|| {
+            is_handled_elsewhere(|actor, handled| {
+                thread::spawn(move || send_note(actor, handled));
+            });
+        })
+        .unwrap();
+}
+
 #[test]
 fn each_sender_is_heard_in_its_order_while_actors_move() {
     const SENDERS: usize = 6;

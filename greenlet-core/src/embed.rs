@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::greenlet::GreenletRef;
 use crate::greenlet::raw::Phase;
-use crate::hub::{self, Context, ErrorContext, Hub, Instant, Resume, WakeTimer};
+use crate::hub::{self, Context, ErrorContext, Hub, HubHandle, Instant, Resume, WakeTimer};
 
 /// A word that the current greenlet keeps for the library, 0 at first: what it is running. It says nothing to anybody else.
 ///
@@ -139,6 +139,13 @@ impl Drop for Restored<'_> {
     fn drop(&mut self) {
         self.0.set(self.1);
     }
+}
+
+/// Whether the main greenlet of a hub runs, and not its loop: until it waits, nothing that others hand to that hub is looked at. From any thread; a look at a moment,
+/// which may be over already.
+#[inline]
+pub fn runs_main(hub: &HubHandle) -> bool {
+    hub.shared().runs_main()
 }
 
 /// The current greenlet is one of a library's own, which waits for work as long as its hub lives: whoever waits until all greenlets

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
-use greenlet_core::{Event, HubHandle};
+use greenlet_core::{Event, HubHandle, embed};
 
 use super::Local;
 use super::system::Shared;
@@ -169,7 +169,7 @@ impl Part {
         if self.stealer.is_some() && !actor.life().has(flag::PINNED) {
             self.open.push(actor);
             self.poke();
-            if self.running.load(Ordering::Relaxed) {
+            if self.holds_up() {
                 self.system.wake_another(self.index);
             }
         } else {
@@ -199,6 +199,12 @@ impl Part {
 
     pub(super) fn take_remote(&self) -> Option<Activation> {
         take(&self.remote).or_else(|| take(&self.open))
+    }
+
+    /// Whether something runs here that may take long, behind which even a single activation waits: a handler, or the main greenlet, which may never suspend.
+    #[inline]
+    pub(super) fn holds_up(&self) -> bool {
+        self.running.load(Ordering::Relaxed) || embed::runs_main(&self.hub)
     }
 
     /// How many wait here that other hubs may take.

@@ -1,14 +1,16 @@
 //! Taking work from other hubs.
 //!
 //! A hub that runs out of work looks at the others a few times, ever more rarely, and then sleeps until one of them has more than it is
-//! doing. It takes what has been waiting since the last look: behind a handler that takes long, or behind many others. A queue that moves faster than that is
-//! left where it is, however long it is: an actor that moves to another core takes its messages and its state with it, through the caches, which costs more than
-//! short handlers do. So actors that talk to each other are not torn apart.
+//! doing. It takes what has been waiting since the last look: behind a handler, or a main greenlet, that takes long, or behind many others. A queue that moves faster
+//! than that is left where it is, however long it is: an actor that moves to another core takes its messages and its state with it, through the caches, which costs
+//! more than short handlers do. So actors that talk to each other are not torn apart.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use greenlet_core::embed;
 
 use super::part::{Counts, Part};
 use super::{Local, Runner};
@@ -102,7 +104,12 @@ impl Local {
         let asleep = Asleep::new(self);
         // Who had work for us just before did not see that we sleep. Nor may we see that work yet, if it is being offered in this moment: who
         // offers does not pay for a fence. So we look twice, and what was on its way has arrived at the second time.
-        let work = || self.others().iter().any(|part| part.backlog() >= 2);
+        let waits = |part: &Arc<Part>| match part.backlog() {
+            0 => false,
+            1 => embed::runs_main(&part.hub),
+            _ => true,
+        };
+        let work = || self.others().iter().any(waits);
         if !work() && !runner.await_call_for(LAST_LOOK) && !work() {
             runner.await_call();
         }
@@ -112,9 +119,7 @@ impl Local {
     /// Something waits in this hub's queue that others may take: if one of them sleeps, it is told.
     #[inline]
     pub(super) fn offer(&self) {
-        if self.part().running.load(Ordering::Relaxed)
-            || self.shared.as_ref().is_some_and(|shared| shared.len() >= 2)
-        {
+        if self.part().holds_up() || self.shared.as_ref().is_some_and(|shared| shared.len() >= 2) {
             self.part().system.wake_another(self.part().index);
         }
     }

@@ -200,6 +200,12 @@ impl HubShared {
         self.inbox.is_sleeping()
     }
 
+    /// Whether main runs, and not the loop.
+    #[inline]
+    pub(crate) fn runs_main(&self) -> bool {
+        !self.vitals.in_loop.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn prepare_sleep(&self) -> bool {
         self.inbox.prepare_sleep()
     }
