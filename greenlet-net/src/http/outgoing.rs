@@ -37,6 +37,11 @@ impl Outgoing {
         Outgoing { source, finish: None }
     }
 
+    /// Whether all that will be sent is there.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.source, Source::Empty | Source::Unsent(_) | Source::Bytes(_))
+    }
+
     pub(super) fn finish_with(&mut self, finish: Finish) {
         self.finish = Some(finish);
     }
