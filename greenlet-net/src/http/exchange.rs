@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use greenlet_core::embed::spawn_inside;
 use greenlet_core::{Greenlet, GreenletExit, GreenletRef, Kill, spawn, yield_to};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::service::Service;
 
@@ -31,7 +31,7 @@ use super::{Handler, Request};
 /// What a connection's task and a handler's greenlet tell each other.
 pub(super) struct Exchange {
     /// Until the greenlet takes it. It is some 300 bytes, which are written in place: a `Cell` would move them twice.
-    request: RefCell<Option<(request::Parts, hyper::body::Incoming)>>,
+    request: RefCell<Option<http::Request<hyper::body::Incoming>>>,
     /// Until hyper takes it; large too.
     answer: RefCell<Option<http::Response<Outgoing>>>,
     timed_out: Cell<bool>,
@@ -219,7 +219,7 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
                 exchange.answer(refuse(status));
             }
             None => {
-                *exchange.request.borrow_mut() = Some(request.into_parts());
+                *exchange.request.borrow_mut() = Some(request);
                 if connection.multiplexed.get() {
                     connection.list(&exchange);
                 }
@@ -266,23 +266,25 @@ impl<H: Handler> Exchanges<H> {
 /// The request as handlers know it.
 #[inline(always)]
 fn take_over(
-    mut head: request::Parts,
-    body: hyper::body::Incoming,
+    request: http::Request<hyper::body::Incoming>,
     settings: &Settings,
     connection: &Rc<Connection>,
     exchange: &Exchange,
 ) -> Request {
-    if head.extensions.remove::<hyper::upgrade::OnUpgrade>().is_some() {
-        head.extensions.insert(exchange.upgrade.get_or_init(OnUpgrade::new).clone());
+    // The head is moved once, and nothing else is done between taking it apart and putting it together.
+    let (head, body) = request.into_parts();
+    let mut request = http::Request::from_parts(head, Body::empty());
+    request.body_mut().connection = Some(connection.clone());
+    if request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>().is_some() {
+        request.extensions_mut().insert(exchange.upgrade.get_or_init(OnUpgrade::new).clone());
     }
-    let kind = if body.is_end_stream() {
-        Kind::Bytes(Bytes::new())
-    } else {
-        let expects = head.headers.contains_key(header::EXPECT);
+    if !body.is_end_stream() {
+        let expects = request.headers().contains_key(header::EXPECT);
         let (limit, stall) = (settings.max_body, settings.body_timeout);
-        Kind::Incoming(Box::new(Incoming::new(body, expects, limit, stall, connection.clone())))
-    };
-    http::Request::from_parts(head, Body { kind, connection: Some(connection.clone()) })
+        let incoming = Incoming::new(body, expects, limit, stall, connection.clone());
+        request.body_mut().kind = Kind::Incoming(Box::new(incoming));
+    }
+    request
 }
 
 /// What is refused without asking the handler.
@@ -338,8 +340,8 @@ impl Drop for AtWork {
 /// The handler's greenlet.
 fn respond<H: Handler>(means: &Means<H>, at_work: AtWork) {
     let exchange = &at_work.exchange;
-    let Some((head, body)) = exchange.request.take() else { return };
-    let request = take_over(head, body, &means.settings, &at_work.connection, exchange);
+    let Some(request) = exchange.request.take() else { return };
+    let request = take_over(request, &means.settings, &at_work.connection, exchange);
     let bodiless = request.method() == Method::HEAD;
     let response = means.handler.handle(request);
     let bodiless = bodiless || has_no_body(response.status());
