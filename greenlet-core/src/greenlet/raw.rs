@@ -11,6 +11,8 @@
 //!   The allocation is freed when `refs` reaches zero.
 //! - **Alive while it waits.** A greenlet that is suspended, or is the running one, is held by its hub. So a wait
 //!   node on its stack may point at its header without a count.
+//! - **Unknown.** With one count, the hub's, and no typed handle, a greenlet is known to its home thread only: what makes further counts
+//!   (`current`, lists of the hub, a count that exists) is there. Whoever reads that, with acquire, may look behind the `end` lock without it.
 //! - **Value.** It exists from the moment that `state` has `VALUE` until it is dropped or taken out. Only typed
 //!   handles reach it; it is dropped by whoever sets the second of `VALUE` and `NO_HANDLES`. A typed handle goes to
 //!   another thread only if `T` may.

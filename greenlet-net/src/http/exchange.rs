@@ -206,6 +206,9 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
         connection.enter(Phase::Busy, now);
         let exchange = Exchange::of_next(connection.spare.take(), now, request.method() == Method::CONNECT);
         connection.open.set(connection.open.get() + 1);
+        if connection.multiplexed.get() {
+            connection.list(&exchange);
+        }
         let finish = Finish {
             connection: connection.clone(),
             entry: Entry::begin(settings, connection, &request),
@@ -220,9 +223,6 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
             }
             None => {
                 *exchange.request.borrow_mut() = Some(request);
-                if connection.multiplexed.get() {
-                    connection.list(&exchange);
-                }
                 self.begin(exchange);
             }
         }
