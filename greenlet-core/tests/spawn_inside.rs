@@ -22,7 +22,7 @@ greenlet_local! {
 /// Runs `f` in a greenlet of a hub that has stacks at hand.
 fn in_a_greenlet(f: impl FnOnce() + 'static) {
     run(|| {
-        greenlet_core::joinall(&(0..8).map(|_| spawn(yield_now)).collect::<Vec<_>>());
+        greenlet_core::joinall((0..8).map(|_| spawn(yield_now)).collect::<Vec<_>>());
         spawn(f).get().unwrap();
     });
 }
