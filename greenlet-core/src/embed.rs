@@ -7,13 +7,14 @@ pub mod memory;
 
 use std::cell::Cell;
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::greenlet::GreenletRef;
-use crate::greenlet::raw::Phase;
+use crate::greenlet::raw::{Phase, Plain};
 use crate::hub::{self, Context, ErrorContext, Hub, HubHandle, Instant, Resume, WakeTimer};
 
 /// A word that the current greenlet keeps for the library, 0 at first: what it is running. It says nothing to anybody else.
@@ -146,6 +147,25 @@ impl Drop for Restored<'_> {
 #[inline]
 pub fn runs_main(hub: &HubHandle) -> bool {
     hub.shared().runs_main()
+}
+
+/// Spawns a greenlet and runs it until it suspends or ends, ahead of all others: [`spawn`](crate::spawn) and [`yield_to`](crate::yield_to) in one, at a fraction of the price. If it
+/// suspended, that is it; `None`: it has ended.
+///
+/// The greenlet is as all others. A failure is reported.
+///
+/// # Errors
+/// Gives `f` back, and nothing was done, where the loop has to look around first or must be in between, for the main greenlet, where [spawns are watched](crate::add_spawn_callback), and sometimes otherwise. Who
+/// gets it back spawns by `spawn`.
+#[inline]
+#[track_caller]
+pub fn spawn_inside<F: FnOnce() + 'static>(f: F) -> Result<Option<GreenletRef>, F> {
+    match hub::context() {
+        Context::Greenlet(hub, current) => {
+            hub.spawn_inside(current, Location::caller(), Plain(f)).map_err(|Plain(f)| f)
+        }
+        Context::Loop | Context::Thread => Err(f),
+    }
 }
 
 /// The current greenlet is one of a library's own, which waits for work as long as its hub lives: whoever waits until all greenlets

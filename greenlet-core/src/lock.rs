@@ -39,6 +39,16 @@ impl<T> Lock<T> {
         free.then(|| LockGuard { lock: self })
     }
 
+    /// The value, without the lock.
+    ///
+    /// # Safety
+    /// Nobody else comes to the lock while the reference is in use.
+    #[inline]
+    pub(crate) unsafe fn unlocked(&self) -> &T {
+        // SAFETY: as promised by the caller.
+        unsafe { &*self.value.get() }
+    }
+
     #[cold]
     fn lock_contended(&self) {
         let mut spins = 0;

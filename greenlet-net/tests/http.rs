@@ -3,15 +3,15 @@
 
 mod raw;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use greenlet_core::{Event, Greenlet, Kill, Queue, current, run, sleep, spawn, yield_now};
+use greenlet_core::{Event, Greenlet, Kill, Queue, current, run, sleep, spawn, yield_now, yield_to};
 use greenlet_net::http::{
-    Body, BodyWriter, Error, Request, RequestExt, Response, Server, StatusCode, upgrade,
+    Body, BodyWriter, Error, Request, RequestExt, Response, RunningServer, Server, StatusCode, upgrade,
 };
 use raw::{Client, End, FOREVER, serve};
 
@@ -274,6 +274,63 @@ fn pipelined_requests_have_greenlets_of_their_own_whether_they_wait_or_not() {
         let answers: HashSet<String> = (0..40).map(|_| client.answer().text().to_owned()).collect();
         assert_eq!(answers.len(), 40);
         assert!(answers.iter().all(|answer| answer.ends_with(" 1")), "{answers:?}");
+    });
+}
+
+#[test]
+fn the_greenlet_of_a_request_is_known_beyond_its_end() {
+    run(|| {
+        let (kept, told) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+        let (keeping, telling) = (kept.clone(), told.clone());
+        let (_server, address) = serve(Server::new(move |request: Request| {
+            let (me, telling) = (current(), telling.clone());
+            me.link(move |ended| telling.set(telling.get() + u32::from(ended.successful())));
+            match request.uri().path() {
+                "/kept" => keeping.borrow_mut().push(me),
+                "/waits" => yield_now(),
+                _ => {}
+            }
+            current().id().to_string()
+        }));
+        let mut client = Client::connect(address);
+        let ids: HashSet<String> =
+            (0..30).map(|n| client.get(["/kept", "/waits", "/"][n % 3]).text().to_owned()).collect();
+        assert_eq!(ids.len(), 30);
+        let kept = kept.take();
+        assert_eq!(kept.len(), 10);
+        for one in &kept {
+            one.join();
+            assert!(one.successful() && ids.contains(&one.id().to_string()));
+        }
+        while told.get() < 30 {
+            yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_handler_that_ends_its_server_is_killed_at_its_next_wait() {
+    run(|| {
+        let (server, ended) = (Rc::new(OnceCell::<RunningServer>::new()), Rc::new(Event::new()));
+        let (own, ending) = (server.clone(), ended.clone());
+        let (running, address) = serve(Server::new(move |_: Request| {
+            struct Dropped(Rc<Event>);
+            impl Drop for Dropped {
+                fn drop(&mut self) {
+                    self.0.set();
+                }
+            }
+            let _dropped = Dropped(ending.clone());
+            let own = own.clone();
+            yield_to(&spawn(move || own.get().unwrap().stop(Duration::ZERO)));
+            sleep(Duration::MAX);
+        }));
+        let _ = server.set(running);
+        let mut client = Client::connect(address);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        ended.wait();
+        assert!(client.try_answer().is_err());
+        server.get().unwrap().join();
     });
 }
 

@@ -82,6 +82,12 @@ pub fn remove_spawn_callback(callback: SpawnCallbackId) -> bool {
 }
 
 impl SpawnCallbacks {
+    /// Whether there are any to be called now.
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        self.any.get()
+    }
+
     fn update(&self) {
         self.any.set(!self.calling.get() && !self.list.borrow().is_empty());
     }

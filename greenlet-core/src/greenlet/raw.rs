@@ -11,6 +11,8 @@
 //!   The allocation is freed when `refs` reaches zero.
 //! - **Alive while it waits.** A greenlet that is suspended, or is the running one, is held by its hub. So a wait
 //!   node on its stack may point at its header without a count.
+//! - **Unknown.** With one count, the hub's, and no typed handle, a greenlet is known to its home thread only: what makes further counts
+//!   (`current`, lists of the hub, a count that exists) is there. Whoever reads that, with acquire, may look behind the `end` lock without it.
 //! - **Value.** It exists from the moment that `state` has `VALUE` until it is dropped or taken out. Only typed
 //!   handles reach it; it is dropped by whoever sets the second of `VALUE` and `NO_HANDLES`. A typed handle goes to
 //!   another thread only if `T` may.
@@ -22,7 +24,7 @@
 
 use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::error::Error;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, needs_drop};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -159,6 +161,9 @@ const STARTED: u8 = 1 << 5;
 /// It goes home to be dropped.
 const DISCARDED: u8 = 1 << 6;
 
+/// Of one that was started and has no typed handle.
+const UNHELD: u8 = STARTED | NO_HANDLES;
+
 /// Extras of a greenlet: a minimal ident, greenlet-locals, membership in a tree.
 const IDENT: u8 = 1;
 const LOCALS: u8 = 1 << 1;
@@ -169,6 +174,8 @@ pub(crate) struct VTable {
     drop_closure: unsafe fn(NonNull<Header>),
     value: unsafe fn(NonNull<Header>) -> NonNull<()>,
     drop_value: unsafe fn(NonNull<Header>),
+    /// There is something to be done when the value is dropped.
+    value_needs_drop: bool,
     free: unsafe fn(NonNull<Header>),
 }
 
@@ -249,6 +256,7 @@ impl<C: Code> Table<C> {
         drop_closure: Self::drop_closure,
         value: Self::value,
         drop_value: Self::drop_value,
+        value_needs_drop: needs_drop::<C::Value>(),
         free: Self::free,
     };
 
@@ -302,11 +310,16 @@ impl<C: Code> Table<C> {
 
 pub(crate) struct Spec {
     pub(crate) shared: HubRef,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) stack_size: StackSize,
+    pub(crate) descent: Descent,
+}
+
+/// Who a greenlet is, and whose child.
+pub(crate) struct Descent {
     pub(crate) id: u64,
     pub(crate) parent: u64,
-    pub(crate) site: &'static Location<'static>,
     pub(crate) born: Born,
-    pub(crate) stack_size: StackSize,
     pub(crate) tree: Option<Rc<Locals>>,
 }
 
@@ -315,10 +328,12 @@ pub(crate) struct Spec {
 pub(crate) enum Start {
     /// Its start is claimed already, and the hub's count is there: the caller passes it to `Hub::start_claimed`.
     Claimed,
+    /// As `Claimed`, and there is no typed handle: all that there is is the hub's count.
+    Unheld,
     Later,
 }
 
-/// Makes a greenlet with one typed handle.
+/// Makes a greenlet with one typed handle, or none.
 #[inline]
 pub(crate) fn allocate<C: Code>(spec: Spec, start: Start, code: C) -> NonNull<Header> {
     // Written in place: moving it would cost as much as a switch.
@@ -326,10 +341,43 @@ pub(crate) fn allocate<C: Code>(spec: Spec, start: Start, code: C) -> NonNull<He
     // SAFETY: the fields of a fresh allocation.
     unsafe {
         (&raw mut (*allocation).body).write(UnsafeCell::new(Body { closure: ManuallyDrop::new(code) }));
-        let (state, refs) = if start == Start::Claimed { (STARTED, 2) } else { (0, 1) };
+        let (state, refs) = match start {
+            Start::Claimed => (STARTED, 2),
+            Start::Unheld => (UNHELD, 1),
+            Start::Later => (0, 1),
+        };
         (&raw mut (*allocation).header).write(Header::new(spec, &Table::<C>::TABLE, false, state, refs));
         NonNull::new_unchecked(allocation).cast()
     }
+}
+
+/// Makes another greenlet of one that [is to spare](Header::is_to_spare), if it ran code of the same type. It is `Unheld`, and a child of whoever runs.
+#[inline]
+pub(crate) fn renew<C: Code>(
+    spare: NonNull<Header>,
+    descent: Descent,
+    site: &'static Location<'static>,
+    code: C,
+) -> Result<NonNull<Header>, C> {
+    // SAFETY: the hub has a count of it, the only one.
+    let (vtable, stack_size) = unsafe { (spare.as_ref().vtable, spare.as_ref().shared.stack_size) };
+    if !std::ptr::eq(vtable, &Table::<C>::TABLE) {
+        return Err(code);
+    }
+    let allocation = spare.cast::<Allocation<C, C::Value>>().as_ptr();
+    // SAFETY: the table says that it is such an allocation. Nobody else refers to it, and nothing is left in what is written over here that would have to
+    // be dropped (`is_to_spare`). The counts, the link and `end` are as in a new one.
+    unsafe {
+        (&raw mut (*allocation).body).write(UnsafeCell::new(Body { closure: ManuallyDrop::new(code) }));
+        let header = &raw mut (*allocation).header;
+        (&raw mut (*header).state).write(AtomicU8::new(UNHELD));
+        (&raw mut (*header).id).write(descent.id);
+        (&raw mut (*header).parent).write(descent.parent);
+        (&raw mut (*header).site).write(site);
+        (&raw mut (*header).born).write(descent.born);
+        (&raw mut (*header).local).write(Local::new(stack_size, descent.tree, false, false));
+    }
+    Ok(spare)
 }
 
 /// Makes the main greenlet of a hub: it runs already and counts for the hub only.
@@ -353,32 +401,11 @@ impl Header {
             refs: AtomicUsize::new(refs),
             vtable,
             shared: spec.shared,
-            id: spec.id,
-            parent: spec.parent,
+            id: spec.descent.id,
+            parent: spec.descent.parent,
             site: spec.site,
-            born: spec.born,
-            local: Local {
-                phase: Cell::new(Phase::New),
-                queued: Cell::new(false),
-                floor: Cell::new(0),
-                unwind_marks: Cell::new(0),
-                live_index: Cell::new(u32::MAX),
-                stack_size: Cell::new(spec.stack_size),
-                worker: Cell::new(None),
-                raises: Cell::new(None),
-                has_raises: Cell::new(false),
-                locals: OnceCell::new(),
-                extras: Cell::new(if spec.tree.is_some() { TREE } else { 0 }),
-                tree: Cell::new(spec.tree.map(ManuallyDrop::new)),
-                shielded: Cell::new(false),
-                undisturbed: Cell::new(false),
-                is_main,
-                parks_slowly,
-                runs_inside: Cell::new(false),
-                tag: Cell::new(0),
-                is_service: Cell::new(false),
-                yielded: Cell::new(false),
-            },
+            born: spec.descent.born,
+            local: Local::new(spec.stack_size, spec.descent.tree, is_main, parks_slowly),
             end: Lock::new(Ending { name: None, failure: None, waiters: WaitList::new(), links: Vec::new() }),
         }
     }
@@ -445,6 +472,43 @@ impl Header {
     /// Whether it was sent home only to be dropped there.
     pub(crate) fn is_discarded(&self) -> bool {
         self.state.load(Ordering::Relaxed) & DISCARDED != 0
+    }
+
+    /// Whether the hub alone knows it, and it is not known to have anything that its end would have to tell somebody, or to drop.
+    #[inline]
+    fn is_unknown(&self) -> bool {
+        // Whoever had a count has given it back.
+        if self.refs.load(Ordering::Acquire) != 1 {
+            return false;
+        }
+        // SAFETY: at home, with the only count, so nobody else comes to it.
+        let ending = unsafe { self.end.unlocked() };
+        ending.waiters.is_empty() && ending.links.is_empty()
+    }
+
+    /// Records the end of one that returned and that [nobody knows](Header::is_unknown): without the lock, since there is nobody to be told. False if it is
+    /// another one, and nothing was done.
+    ///
+    /// At home, with the closure gone. Extras are dropped already.
+    #[inline]
+    pub(crate) fn end_unknown(&self) -> bool {
+        let plain = self.state.load(Ordering::Relaxed) == UNHELD && !self.vtable.value_needs_drop;
+        if !plain || !self.is_unknown() {
+            return false;
+        }
+        self.state.store(UNHELD | ENDED, Ordering::Relaxed);
+        true
+    }
+
+    /// Whether one that has ended can be [renewed](renew): nobody knows it, and nothing of what it had is left.
+    #[inline]
+    pub(crate) fn is_to_spare(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == UNHELD | ENDED
+            && !self.local.queued.get()
+            && self.local.locals.get().is_none()
+            && self.is_unknown()
+            // SAFETY: as in `is_unknown`.
+            && unsafe { self.end.unlocked() }.name.is_none()
     }
 
     /// Records the end under the lock. Returns whether the value must be dropped, as nobody can ask for it.
@@ -618,11 +682,16 @@ impl Header {
     /// may suspend. At home, in the greenlet's name or before it ever ran.
     #[inline]
     pub(crate) fn drop_extras(&self) {
-        let extras = self.local.extras.get();
-        if extras == 0 || extras == TREE && self.local.leave_living_tree() {
-            return;
+        if !self.has_no_values() {
+            self.drop_extras_slow();
         }
-        self.drop_extras_slow();
+    }
+
+    /// Whether it has no values to be dropped, having left its spawn tree if others are left in that.
+    #[inline]
+    pub(crate) fn has_no_values(&self) -> bool {
+        let extras = self.local.extras.get();
+        extras == 0 || extras == TREE && self.local.leave_living_tree()
     }
 
     /// Drops the values of greenlet-locals, in the greenlet's name, before its end.
@@ -668,6 +737,32 @@ impl Header {
 }
 
 impl Local {
+    #[inline(always)]
+    fn new(stack_size: StackSize, tree: Option<Rc<Locals>>, is_main: bool, parks_slowly: bool) -> Local {
+        Local {
+            phase: Cell::new(Phase::New),
+            queued: Cell::new(false),
+            floor: Cell::new(0),
+            unwind_marks: Cell::new(0),
+            live_index: Cell::new(u32::MAX),
+            stack_size: Cell::new(stack_size),
+            worker: Cell::new(None),
+            raises: Cell::new(None),
+            has_raises: Cell::new(false),
+            locals: OnceCell::new(),
+            extras: Cell::new(if tree.is_some() { TREE } else { 0 }),
+            tree: Cell::new(tree.map(ManuallyDrop::new)),
+            shielded: Cell::new(false),
+            undisturbed: Cell::new(false),
+            is_main,
+            parks_slowly,
+            runs_inside: Cell::new(false),
+            tag: Cell::new(0),
+            is_service: Cell::new(false),
+            yielded: Cell::new(false),
+        }
+    }
+
     pub(crate) fn locals(&self) -> &Locals {
         self.add_extra(LOCALS);
         self.locals.get_or_init(Box::default)

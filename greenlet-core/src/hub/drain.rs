@@ -339,6 +339,7 @@ impl Drop for Hub {
             let slot = Worker::retire(worker);
             self.stacks.get_mut().release(slot);
         }
+        self.drop_spare();
         super::thread::hub_has_ended(self.main);
         // Main ends here for whoever holds a reference to it.
         self.finish(self.main, End::Exit);

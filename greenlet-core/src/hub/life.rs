@@ -46,7 +46,7 @@ impl Hub {
 
     /// Adds a greenlet to the live ones. The hub has a count of it.
     #[inline]
-    fn enlist(&self, header: NonNull<Header>) {
+    pub(super) fn enlist(&self, header: NonNull<Header>) {
         let mut live = self.live.borrow_mut();
         // SAFETY: the hub's count.
         unsafe { header.as_ref() }.local.live_index.set(live.len() as u32);
@@ -172,7 +172,33 @@ impl Hub {
 
     /// Records how a greenlet ended and tells everybody. Runs on the greenlet's stack or, if it never ran, on the
     /// caller's. Does not unwind.
+    #[inline]
     pub(crate) fn finish(&self, header: NonNull<Header>, end: End) {
+        if !matches!(end, End::Value) || !self.finish_unknown(header) {
+            self.finish_and_tell(header, end);
+        }
+    }
+
+    /// The end of a greenlet that returned and that nobody knows: there is nobody to be told. False if it is another one.
+    #[inline]
+    fn finish_unknown(&self, header: NonNull<Header>) -> bool {
+        // SAFETY: the hub's count keeps it alive.
+        let greenlet = unsafe { header.as_ref() };
+        let local = &greenlet.local;
+        if local.has_raises.get()
+            || local.live_index.get() == u32::MAX
+            || !self.panic_places.borrow().is_empty()
+            || !greenlet.has_no_values()
+            || !greenlet.end_unknown()
+        {
+            return false;
+        }
+        local.phase.set(Phase::Ended);
+        self.delist(local.live_index.get());
+        true
+    }
+
+    fn finish_and_tell(&self, header: NonNull<Header>, end: End) {
         // SAFETY: the hub's count (or the caller's, for one that never started) keeps it alive.
         let greenlet = unsafe { header.as_ref() };
         // From here on nothing is raised in it, though reports and destructors may suspend.
@@ -231,6 +257,12 @@ impl Hub {
         if index == u32::MAX {
             return; // never started: the hub does not know it
         }
+        self.delist(index);
+    }
+
+    /// Takes a greenlet that has ended from the live ones.
+    #[inline]
+    fn delist(&self, index: u32) {
         self.shared.vitals.ended.add(1);
         let mut live = self.live.borrow_mut();
         live.swap_remove(index as usize);

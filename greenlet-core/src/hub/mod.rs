@@ -28,6 +28,7 @@ mod fork;
 mod handle;
 mod idents;
 mod inbox;
+mod inside;
 mod inspect;
 mod life;
 mod panics;
@@ -79,7 +80,7 @@ pub(crate) use worker::Worker;
 
 use crate::greenlet::GreenletRef;
 use crate::greenlet::SpawnCallbacks;
-use crate::greenlet::raw::{self, Born, Header, Spec};
+use crate::greenlet::raw::{self, Born, Descent, Header, Spec};
 use crate::io::SourceTable;
 use crate::lock::Lock;
 use crate::monitor;
@@ -109,6 +110,8 @@ pub struct Hub {
     pub(crate) sources: SourceTable,
     stacks: RefCell<StackPool>,
     idle_workers: RefCell<Vec<NonNull<Worker>>>,
+    /// One that has ended, to be used again; see `inside`.
+    spare: Cell<Option<NonNull<Header>>>,
     /// Greenlets that were started and have not ended, main left out.
     live: RefCell<Vec<NonNull<Header>>>,
     /// Callbacks of links that were made on this thread, with the id of the source.
@@ -318,6 +321,7 @@ impl Hub {
             sources: SourceTable::default(),
             stacks: RefCell::new(StackPool::new(config.stacks())),
             idle_workers: RefCell::new(Vec::new()),
+            spare: Cell::new(None),
             live: RefCell::new(Vec::new()),
             link_callbacks: RefCell::new(HashMap::new()),
             spawn_callbacks: SpawnCallbacks::default(),
@@ -384,16 +388,23 @@ impl Hub {
     /// What a greenlet of this hub is made from. It is a child of whoever runs.
     #[inline]
     pub(crate) fn spec(&self, site: &'static Location<'static>) -> Spec {
-        let mut spec = spec(self.shared.clone(), site, Born::at(self.last_poll.get()));
+        let stack_size = self.shared.stack_size;
+        Spec { shared: self.shared.clone(), site, stack_size, descent: self.descent() }
+    }
+
+    /// Who a new greenlet is: a child of whoever runs.
+    #[inline]
+    fn descent(&self) -> Descent {
+        let mut descent = descent(Born::at(self.last_poll.get()));
         if let Some(parent) = self.current.get() {
             // SAFETY: the running greenlet is alive.
             let parent = unsafe { parent.as_ref() };
-            spec.parent = parent.id;
+            descent.parent = parent.id;
             if !parent.local.is_main {
-                spec.tree = Some(parent.local.tree());
+                descent.tree = Some(parent.local.tree());
             }
         }
-        spec
+        descent
     }
 }
 
@@ -401,7 +412,12 @@ impl Hub {
 #[inline]
 pub(crate) fn spec(shared: HubRef, site: &'static Location<'static>, born: Born) -> Spec {
     let stack_size = shared.stack_size;
-    Spec { shared, id: next_id(), parent: 0, site, born, stack_size, tree: None }
+    Spec { shared, site, stack_size, descent: descent(born) }
+}
+
+#[inline]
+fn descent(born: Born) -> Descent {
+    Descent { id: next_id(), parent: 0, born, tree: None }
 }
 
 impl fmt::Debug for Hub {

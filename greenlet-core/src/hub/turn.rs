@@ -274,7 +274,7 @@ impl Hub {
     }
 
     #[inline]
-    fn recycle(&self, worker: NonNull<Worker>) {
+    pub(super) fn recycle(&self, worker: NonNull<Worker>) {
         // SAFETY: an idle worker belongs to the hub.
         let size = unsafe { worker.as_ref() }.size;
         let mut idle = self.idle_workers.borrow_mut();

@@ -28,6 +28,9 @@ pub(super) struct Connection {
     pub(super) requests: Cell<u32>,
     /// What the task is to do when it runs next.
     pub(super) order: Cell<Option<Order>>,
+    /// How many requests have not had the whole of their responses.
+    pub(super) open: Cell<u32>,
+    /// Those of them whose handlers are at work, or whose responses are still made: with HTTP/2 all of them.
     pub(super) exchanges: RefCell<Vec<Rc<Exchange>>>,
     /// Several requests at once: HTTP/2.
     pub(super) multiplexed: Cell<bool>,
@@ -92,6 +95,7 @@ impl Connection {
             stuck_since: Cell::new(0),
             requests: Cell::new(0),
             order: Cell::new(None),
+            open: Cell::new(0),
             exchanges: RefCell::default(),
             multiplexed: Cell::new(false),
             orphaned: Cell::new(0),
@@ -113,6 +117,13 @@ impl Connection {
     pub(super) fn enter(&self, phase: Phase, now: Ticks) {
         self.phase.set(phase);
         self.since.set(now);
+    }
+
+    /// Adds to the [exchanges](Connection::exchanges).
+    pub(super) fn list(&self, exchange: &Rc<Exchange>) {
+        if !exchange.listed.replace(true) {
+            self.exchanges.borrow_mut().push(exchange.clone());
+        }
     }
 
     /// For reports.

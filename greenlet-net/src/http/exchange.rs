@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use greenlet_core::{Greenlet, GreenletExit, Kill, spawn, yield_to};
+use greenlet_core::embed::spawn_inside;
+use greenlet_core::{Greenlet, GreenletExit, GreenletRef, Kill, spawn, yield_to};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::service::Service;
@@ -36,7 +37,12 @@ pub(super) struct Exchange {
     timed_out: Cell<bool>,
     since: Ticks,
     task: Cell<Option<Waker>>,
-    greenlet: OnceCell<Greenlet<()>>,
+    /// Known from its first wait on: most end without one.
+    greenlet: OnceCell<GreenletRef>,
+    /// Killed before that.
+    killed: Cell<bool>,
+    /// Is among the connection's [exchanges](Connection::exchanges).
+    pub(super) listed: Cell<bool>,
     /// Asked for by the client.
     upgrade: OnceCell<OnUpgrade>,
     /// A `CONNECT`, which any success upgrades.
@@ -60,6 +66,8 @@ impl Exchange {
             since,
             task: Cell::new(None),
             greenlet: OnceCell::new(),
+            killed: Cell::new(false),
+            listed: Cell::new(false),
             upgrade: OnceCell::new(),
             connect,
             ended: Cell::new(false),
@@ -78,8 +86,9 @@ impl Exchange {
         *exchange.task.get_mut() = None;
         exchange.greenlet = OnceCell::new();
         exchange.upgrade = OnceCell::new();
-        for flag in [&exchange.timed_out, &exchange.ended, &exchange.has_place, &exchange.orphan] {
-            flag.set(false);
+        let Exchange { timed_out, ended, has_place, orphan, killed, listed, .. } = exchange;
+        for flag in [timed_out, ended, has_place, orphan, killed, listed] {
+            *flag.get_mut() = false;
         }
         exchange.untaken_since.set(0);
         (exchange.since, exchange.connect) = (since, connect);
@@ -112,13 +121,6 @@ impl Exchange {
         }
     }
 
-    /// Most handlers have their response at once: then hyper has it as soon as it asks.
-    pub(super) fn run_now(&self) {
-        if let Some(greenlet) = self.greenlet.get() {
-            yield_to(greenlet);
-        }
-    }
-
     pub(super) fn has_ended(&self) -> bool {
         self.ended.get()
     }
@@ -129,9 +131,23 @@ impl Exchange {
 
     /// Ends the greenlet, wherever it waits.
     pub(super) fn kill(&self) {
-        if let Some(greenlet) = self.greenlet.get() {
-            greenlet.kill_with(Kill::error(GreenletExit).no_wait());
+        match self.greenlet.get() {
+            Some(greenlet) => drop(greenlet.kill_with(Kill::error(GreenletExit).no_wait())),
+            None => self.killed.set(true),
         }
+    }
+
+    /// Its greenlet has waited, or has not begun.
+    fn is_run_by(&self, greenlet: GreenletRef) {
+        let _ = self.greenlet.set(greenlet);
+        if self.killed.get() {
+            self.kill();
+        }
+    }
+
+    /// Whether there is nothing more to be seen to than that the response is sent.
+    fn is_settled(&self) -> bool {
+        self.ended.get() && self.answer.borrow().as_ref().is_some_and(|response| response.body().is_whole())
     }
 
     /// Hands the connection over.
@@ -189,7 +205,10 @@ impl<H: Handler> Service<http::Request<hyper::body::Incoming>> for Exchanges<H> 
         connection.requests.set(count);
         connection.enter(Phase::Busy, now);
         let exchange = Exchange::of_next(connection.spare.take(), now, request.method() == Method::CONNECT);
-        connection.exchanges.borrow_mut().push(exchange.clone());
+        connection.open.set(connection.open.get() + 1);
+        if connection.multiplexed.get() {
+            connection.list(&exchange);
+        }
         let finish = Finish {
             connection: connection.clone(),
             entry: Entry::begin(settings, connection, &request),
@@ -217,36 +236,55 @@ impl<H: Handler> Exchanges<H> {
         let (means, connection) = (self.means.clone(), self.connection.clone());
         let at_work = AtWork { exchange: exchange.clone(), connection };
         let work = move || respond(&means, at_work);
-        if self.connection.crew.has_place(&exchange) {
-            let _ = exchange.greenlet.set(spawn(work));
-            exchange.run_now();
-        } else {
-            let _ = exchange.greenlet.set(Greenlet::new(work));
-            self.connection.crew.wait_for_place(exchange);
+        if !self.connection.crew.has_place(&exchange) {
+            exchange.is_run_by((*Greenlet::new(work)).clone());
+            self.connection.list(&exchange);
+            return self.connection.crew.wait_for_place(exchange);
+        }
+        // Most handlers have their response at once: then hyper has it as soon as it asks.
+        match spawn_inside(work) {
+            Ok(None) => {}
+            Ok(Some(greenlet)) => exchange.is_run_by(greenlet),
+            Err(work) => {
+                let greenlet = spawn(work);
+                exchange.is_run_by((*greenlet).clone());
+                self.connection.list(&exchange);
+                yield_to(&greenlet);
+                return;
+            }
+        }
+        if !exchange.is_settled() {
+            self.connection.list(&exchange);
+            if self.connection.order.get() == Some(Order::GiveUp) {
+                // It was not listed yet when all that were listed were killed.
+                exchange.kill();
+            }
         }
     }
 }
 
 /// The request as handlers know it.
+#[inline(always)]
 fn take_over(
-    mut request: http::Request<hyper::body::Incoming>,
+    request: http::Request<hyper::body::Incoming>,
     settings: &Settings,
-    connection: Rc<Connection>,
+    connection: &Rc<Connection>,
     exchange: &Exchange,
 ) -> Request {
+    // The head is moved once, and nothing else is done between taking it apart and putting it together.
+    let (head, body) = request.into_parts();
+    let mut request = http::Request::from_parts(head, Body::empty());
+    request.body_mut().connection = Some(connection.clone());
     if request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>().is_some() {
         request.extensions_mut().insert(exchange.upgrade.get_or_init(OnUpgrade::new).clone());
     }
-    let expects = !request.body().is_end_stream() && request.headers().contains_key(header::EXPECT);
-    request.map(|body| {
-        let kind = if body.is_end_stream() {
-            Kind::Bytes(Bytes::new())
-        } else {
-            let (limit, stall) = (settings.max_body, settings.body_timeout);
-            Kind::Incoming(Box::new(Incoming::new(body, expects, limit, stall, connection.clone())))
-        };
-        Body { kind, connection: Some(connection) }
-    })
+    if !body.is_end_stream() {
+        let expects = request.headers().contains_key(header::EXPECT);
+        let (limit, stall) = (settings.max_body, settings.body_timeout);
+        let incoming = Incoming::new(body, expects, limit, stall, connection.clone());
+        request.body_mut().kind = Kind::Incoming(Box::new(incoming));
+    }
+    request
 }
 
 /// What is refused without asking the handler.
@@ -303,7 +341,7 @@ impl Drop for AtWork {
 fn respond<H: Handler>(means: &Means<H>, at_work: AtWork) {
     let exchange = &at_work.exchange;
     let Some(request) = exchange.request.take() else { return };
-    let request = take_over(request, &means.settings, at_work.connection.clone(), exchange);
+    let request = take_over(request, &means.settings, &at_work.connection, exchange);
     let bodiless = request.method() == Method::HEAD;
     let response = means.handler.handle(request);
     let bodiless = bodiless || has_no_body(response.status());
@@ -459,13 +497,15 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let mut exchanges = self.connection.exchanges.borrow_mut();
-        exchanges.retain(|one| !Rc::ptr_eq(one, &self.exchange));
-        if exchanges.is_empty() && self.connection.phase.get() == Phase::Busy {
+        if self.exchange.listed.get() {
+            self.connection.exchanges.borrow_mut().retain(|one| !Rc::ptr_eq(one, &self.exchange));
+        }
+        let open = self.connection.open.get() - 1;
+        self.connection.open.set(open);
+        if open == 0 && self.connection.phase.get() == Phase::Busy {
             self.connection.enter(Phase::Idle, self.connection.clock.now());
             self.connection.crew.may_rest(&self.connection);
         }
-        drop(exchanges);
         if !self.exchange.ended.get() && self.exchange.greenlet.get().is_some() {
             self.exchange.orphan.set(true);
             self.connection.crew.orphan(&self.exchange);

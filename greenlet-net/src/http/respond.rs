@@ -32,6 +32,7 @@ where
     F: Fn(Request) -> R + 'static,
     R: IntoResponse,
 {
+    #[inline]
     fn handle(&self, request: Request) -> Response {
         self(request).into_response()
     }
@@ -63,6 +64,7 @@ pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; chars
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 pub(super) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
+#[inline]
 pub(super) fn typed(content_type: HeaderValue, body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

@@ -185,7 +185,23 @@ impl<S: Stream> Wire<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write(&self, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    #[inline]
+    fn poll_write(&self, context: &mut Context<'_>, piece: &[u8]) -> Poll<io::Result<usize>> {
+        if self.unsent.borrow().is_empty() {
+            let mut outgoing = self.buffers.outgoing.borrow_mut();
+            if outgoing.len() + piece.len() <= GATHERED {
+                outgoing.extend_from_slice(piece);
+                return Poll::Ready(Ok(piece.len()));
+            }
+        }
+        self.poll_write_vectored(context, &[IoSlice::new(piece)])
+    }
+
+    fn poll_write_vectored(
+        &self,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         if self.unsent.borrow().is_empty() {
             let mut outgoing = self.buffers.outgoing.borrow_mut();
@@ -253,7 +269,7 @@ impl<S: Stream> Read for Io<S> {
 
 impl<S: Stream> Write for Io<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        self.wire.poll_write(context, &[IoSlice::new(buffer)])
+        self.wire.poll_write(context, buffer)
     }
 
     fn poll_write_vectored(
@@ -261,7 +277,7 @@ impl<S: Stream> Write for Io<S> {
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.wire.poll_write(context, buffers)
+        self.wire.poll_write_vectored(context, buffers)
     }
 
     /// hyper then gathers in one buffer, which costs less than its list of buffers where responses are small. Where they are large, they come in
