@@ -327,9 +327,9 @@ impl Life {
         path
     }
 
-    /// Whether that is the supervisor that started it, or itself, as which `send_exit` speaks.
+    /// Whether that is the supervisor that started it.
     pub(crate) fn obeys(&self, from: ActorId) -> bool {
-        from == self.id || self.parent().is_some_and(|parent| parent.id() == from)
+        self.parent().is_some_and(|parent| parent.id() == from)
     }
 
     pub(crate) fn ready(&self) -> bool {

@@ -141,7 +141,7 @@ impl SystemHandle {
                 Shutdown::Infinity if at > 0 => left / 2,
                 Shutdown::Infinity => left,
             };
-            top.actor.send_exit(Exit::Shutdown);
+            top.actor.tell_to_end(Exit::Shutdown);
             if top.actor.join_timeout(wait).is_some() && !hurry.is_set() {
                 report.stopped += 1;
                 continue;
