@@ -86,6 +86,7 @@ mod cell;
 #[allow(unsafe_code)]
 mod context;
 pub mod dead_letters;
+mod describe;
 pub mod event_bus;
 mod exit;
 pub mod groups;
@@ -119,6 +120,7 @@ pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
 pub use ask::{AskError, DEFAULT_TIMEOUT, Reply, Request, late_replies};
 pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
+pub use describe::Describe;
 pub use exit::{Exit, InitError, ShutdownTerm};
 /// Makes an actor of an `impl` block: each method with `&self` or `&mut self` is a message.
 ///
@@ -187,7 +189,8 @@ pub use exit::{Exit, InitError, ShutdownTerm};
 /// Functions without `self` stay what they are. Methods that are no messages belong into another `impl` block. A function with
 /// `#[hook]` is one of the trait's, such as [`init`](Actor::init) and [`terminate`](Actor::terminate). [Labels](Actor::label) are the names of the methods.
 /// `#[actor(pub, message = Order, handle = OrderRef, crate = path::to::greenlet_actor)]` sets who can name messages and handle (default: who can call the
-/// method that most can), their names, and where this crate is found.
+/// method that most can), their names, and where this crate is found. `#[actor(debug)]` makes messages `Debug`, as what they hold has to be, and
+/// has reports show [the one that made the actor fail](Actor::DESCRIBE).
 ///
 /// ```
 /// use greenlet_actor::{Actor, Context, Exit, Reply, actor};
