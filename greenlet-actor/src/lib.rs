@@ -58,7 +58,7 @@
 //! | [`ActorRef`], [`ActorRef::send`], [`ActorRef::ask`], [`Reply`] | talking to them |
 //! | [`Context::receive_match`], [`Context::stash`], [`Context::continue_with`], [`Context::become_`] | messages in another order |
 //! | [`Context::send_after`], [`Context::send_interval`], [`Context::set_idle_timeout`], [`TimerRef`] | time |
-//! | [`Context::spawn_task`], [`Context::pipe_to_self`], [`Context::attach_stream`] | work beside an actor |
+//! | [`Context::spawn_task`], [`Context::pipe_to_self`], [`Context::attach`] | work beside an actor |
 //! | [`statem`] | state machines |
 //! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
@@ -80,6 +80,7 @@ mod actor;
 mod actor_ref;
 mod alarm;
 mod ask;
+mod awaiting;
 mod bounded;
 #[allow(unsafe_code)]
 mod cell;
@@ -89,6 +90,7 @@ pub mod dead_letters;
 mod describe;
 pub mod event_bus;
 mod exit;
+mod feed;
 pub mod groups;
 mod idle;
 mod life;
@@ -122,6 +124,7 @@ pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
 pub use describe::Describe;
 pub use exit::{Exit, InitError, ShutdownTerm};
+pub use feed::{DEFAULT_STREAM_WINDOW, Feed};
 /// Makes an actor of an `impl` block: each method with `&self` or `&mut self` is a message.
 ///
 /// For `impl Account` it writes the enum `AccountMessage`, the implementation of [`Actor`], and a handle `AccountRef`. The handle is made from
@@ -239,7 +242,6 @@ pub use exit::{Exit, InitError, ShutdownTerm};
 pub use greenlet_actor_derive::actor;
 pub use monitor::{Down, MonitorId};
 pub use multi::{Answers, Failures, ask_any, broadcast, multi_ask};
-pub use owned::DEFAULT_STREAM_WINDOW;
 pub use priority::Priority;
 pub use receive::NoMatch;
 pub use reentrant::DEFAULT_REENTRANCY_LIMIT;
