@@ -115,7 +115,12 @@ fn an_exit_signal_of_another_actor_is_a_message_to_one_that_traps() {
             let (to, noted) = (stoic.clone(), log.clone());
             // In order with the messages.
             sender.run(move |_| {
-                let note = |what: &'static str, log: Log| move |_: &mut _| Ok(log.note(what));
+                let note = |what: &'static str, log: Log| {
+                    move |_: &mut _| {
+                        log.note(what);
+                        Ok(())
+                    }
+                };
                 to.run(note("before", noted.clone()));
                 to.send_exit(exit);
                 to.run(note("after", noted));

@@ -125,7 +125,8 @@ impl Library for Kameo {
         let time = on_a_worker(cores, async move {
             let names = names();
             for name in &names {
-                spawn(Doubler).register(name.clone()).expect("the name is free");
+                let actor: ActorRef<Doubler> = spawn(Doubler);
+                actor.register(name.clone()).expect("the name is free");
             }
             let find = |name: &str| ActorRef::<Doubler>::lookup(name).is_ok_and(|found| found.is_some());
             look_up(cores, lookups, &names, find)
