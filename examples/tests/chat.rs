@@ -431,6 +431,20 @@ fn random_bytes_on_many_connections_do_no_harm() {
     while !alice.line().starts_with("= in rust: alice") {}
 }
 
+#[test]
+fn rooms_and_connections_are_on_all_cores() {
+    let server = Server::start();
+    server.works();
+    let names: Vec<String> = std::fs::read_dir(format!("/proc/{}/task", server.process.id()))
+        .unwrap()
+        .map(|thread| std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap())
+        .collect();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for hubs in ["system-", "lines-"] {
+        assert_eq!(names.iter().filter(|name| name.starts_with(hubs)).count(), cores, "{names:?}");
+    }
+}
+
 // --- many and slow ---------------------------------------------------------------------------------------------------
 
 #[test]

@@ -9,13 +9,22 @@ use syn::{
 
 use crate::method::{Answer, Ends, Method};
 
-/// `#[actor(pub, message = .., handle = .., crate = ..)]`
+/// `#[actor(pub, debug, message = .., handle = .., crate = ..)]`
 #[derive(Default)]
 pub(crate) struct Arguments {
     visibility: Option<Visibility>,
     message: Option<Ident>,
     handle: Option<Ident>,
     path: Option<Path>,
+    describes: Describes,
+}
+
+/// Whether messages are `Debug`, and described in reports.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Describes {
+    Messages,
+    #[default]
+    Nothing,
 }
 
 impl Parse for Arguments {
@@ -30,13 +39,17 @@ impl Parse for Arguments {
                 arguments.path = Some(Path::parse_mod_style(input)?);
             } else {
                 let name: Ident = input.parse()?;
-                input.parse::<Token![=]>()?;
+                if name != "debug" {
+                    input.parse::<Token![=]>()?;
+                }
                 match name.to_string().as_str() {
+                    "debug" => arguments.describes = Describes::Messages,
                     "message" => arguments.message = Some(input.parse()?),
                     "handle" => arguments.handle = Some(input.parse()?),
                     other => {
-                        let message =
-                            format!("`{other}` is unknown: there are `pub`, `message`, `handle` and `crate`");
+                        let message = format!(
+                            "`{other}` is unknown: there are `pub`, `debug`, `message`, `handle` and `crate`"
+                        );
                         return Err(Error::new(name.span(), message));
                     }
                 }
@@ -103,13 +116,15 @@ pub(crate) fn expand(arguments: Arguments, mut block: ItemImpl) -> Result<TokenS
         message: arguments.message.unwrap_or_else(|| format_ident!("{name}Message")),
         handle: arguments.handle.unwrap_or_else(|| format_ident!("{name}Ref")),
         visibility: arguments.visibility.unwrap_or_else(|| widest(&methods)),
+        describes: arguments.describes,
         name,
         block: &block,
         methods: &methods,
     };
     let (messages, constructors) = (code.messages(), code.constructors());
     let (actor, handle) = (code.actor(&hooks), code.handle());
-    Ok(quote!(#block #messages #constructors #actor #handle))
+    let debug = (code.describes == Describes::Messages).then(|| code.debug());
+    Ok(quote!(#block #messages #debug #constructors #actor #handle))
 }
 
 fn is_hook(item: &ImplItem) -> bool {
@@ -148,6 +163,7 @@ struct Code<'a> {
     message: Ident,
     handle: Ident,
     visibility: Visibility,
+    describes: Describes,
     block: &'a ItemImpl,
     methods: &'a [Method],
 }
@@ -186,6 +202,32 @@ impl Code<'_> {
         quote! {
             #[doc = #docs]
             #visibility enum #message #generics #bounds { #(#variants,)* #phantom }
+        }
+    }
+
+    /// Shows a message as a call of its method.
+    fn debug(&self) -> TokenStream {
+        let Code { message, block, .. } = self;
+        let (generics, types, bounds) = block.generics.split_for_impl();
+        let arms = self.methods.iter().map(|method| {
+            let Method { name, variant, cfgs, .. } = method;
+            let fields: Vec<_> = method.fields().map(|(field, _)| field).collect();
+            let (name, names) = (name.to_string(), fields.iter().map(ToString::to_string));
+            quote! {
+                #(#cfgs)*
+                #message::#variant { #(#fields,)* .. } => f.debug_struct(#name)#(.field(#names, #fields))*.finish(),
+            }
+        });
+        let phantom = block.generics.type_params().next().is_some();
+        let never = phantom.then(|| quote!(#message::__Never(__never, _) => match *__never {},));
+        let this = if self.methods.is_empty() && !phantom { quote!(*self) } else { quote!(self) };
+        quote! {
+            impl #generics ::core::fmt::Debug for #message #types #bounds {
+                #[allow(unused_variables)]
+                fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                    match #this { #(#arms)* #never }
+                }
+            }
         }
     }
 
@@ -262,6 +304,12 @@ impl Code<'_> {
             };
             quote!(#(#cfgs)* #message::#variant { #(#fields,)* __reply } => { #handles })
         });
+        let describe = (self.describes == Describes::Messages).then(|| {
+            quote! {
+                const DESCRIBE: ::core::option::Option<#krate::Describe<Self::Message>> =
+                    ::core::option::Option::Some(<Self::Message as ::core::fmt::Debug>::fmt);
+            }
+        });
         let labels = self.methods.iter().map(|method| {
             let Method { name, variant, cfgs, .. } = method;
             let label = name.to_string();
@@ -274,6 +322,7 @@ impl Code<'_> {
             #[allow(clippy::let_unit_value, clippy::semicolon_if_nothing_returned, unreachable_code, unused_variables)]
             impl #generics #krate::Actor for #this #bounds {
                 type Message = #message #types;
+                #describe
 
                 fn receive(
                     &mut self,

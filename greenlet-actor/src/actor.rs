@@ -10,6 +10,7 @@ use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::bounded::{Bounded, Overflow};
 use crate::cell::{AnyCell, Cell};
 use crate::context::Context;
+use crate::describe::Describe;
 use crate::exit::{Exit, InitError};
 use crate::life::{Force, Hears, Life, Rare, Started, flag};
 use crate::monitor::Down;
@@ -85,6 +86,31 @@ pub trait Actor: Sized + 'static {
     /// }
     /// ```
     const PRIORITY: Option<fn(&Self::Message) -> Priority> = None;
+
+    /// How messages are described, for an actor whose reports are to show the message that made a handler fail: [`fmt::Debug::fmt`](std::fmt::Debug::fmt), or a function
+    /// that leaves out what is secret or long. By default (`None`) reports have the [label](Actor::label) alone, and nothing is spent on this.
+    ///
+    /// A handler takes its message, so each one is described before it is handled, which costs what writing the text costs. The text is shown if the handler
+    /// panics, or returns an error.
+    ///
+    /// ```
+    /// use greenlet_actor::{Actor, Context, Describe, Exit};
+    /// use std::fmt;
+    ///
+    /// #[derive(Debug)]
+    /// enum Message { Divide { by: u32 } }
+    /// struct Divider(u32);
+    ///
+    /// impl Actor for Divider {
+    ///     type Message = Message;
+    ///     const DESCRIBE: Option<Describe<Message>> = Some(fmt::Debug::fmt);
+    ///     fn receive(&mut self, Message::Divide { by }: Message, _: &mut Context<Self>) -> Result<(), Exit> {
+    ///         self.0 /= by; // of 0: "actor <1> (Divider), spawned at src/main.rs:20:9, in Message with Divide { by: 0 }, panicked ..."
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    const DESCRIBE: Option<Describe<Self::Message>> = None;
 
     /// Called once, before the first message: OTP's `init`. An error ends the actor without
     /// [`terminate`](Actor::terminate), and is what [`start`](Actor::start) returns. [`Exit::Ignore`] is OTP's `ignore`: there is nothing to do

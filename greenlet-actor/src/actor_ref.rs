@@ -202,8 +202,9 @@ impl<M: Send + 'static> ActorRef<M> {
         matches!(overflow, None | Some(Overflow::Suspend | Overflow::Fail))
     }
 
+    /// Sends a message for which there is room.
     #[inline]
-    fn push(&self, message: M) -> Result<(), SendError<M>> {
+    pub(crate) fn push(&self, message: M) -> Result<(), SendError<M>> {
         match self.cell.mailbox().push(Mail::Message(message)) {
             Ok(how) => {
                 cell::pushed(&self.cell, how, |cell| cell);
@@ -388,16 +389,28 @@ macro_rules! lifecycle {
             self.any_cell().shared().post(special::Signal::Finish);
         }
 
-        /// Sends an exit signal, as Erlang's `exit(Pid, Reason)`. An actor that does not [trap
-        /// exits](crate::Context::trap_exits) ends with that reason, from where its handler is suspended; one that does
-        /// ends after the message that it is handling, as if its supervisor had told it. `Normal` is ignored, and
-        /// [`Exit::Killed`] is [`kill`](Self::kill) without the wait. Does not wait.
+        /// Sends an exit signal, as Erlang's `exit(Pid, Reason)`: from the actor in which it is called. Does not wait.
+        ///
+        /// An actor that does not [trap exits](crate::Context::trap_exits) ends with that reason, from where its handler is suspended; `normal` it
+        /// ignores, unless it sends that to itself. One that does trap gets it in [`handle_exit`](crate::Actor::handle_exit), in order with the
+        /// messages, unless it comes from its supervisor: that it obeys, after the message that it is handling. [`Exit::Killed`] is
+        /// [`kill`](Self::kill) without the wait, and cannot be trapped.
+        ///
+        /// From outside of actors (a thread, a greenlet) there is nobody to name as the sender: it is obeyed as if it came from the supervisor, and `normal`
+        /// is ignored.
         pub fn send_exit(&self, exit: Exit) {
-            match exit {
-                Exit::Normal | Exit::Ignore => {}
-                Exit::Killed => signals::end(self.any_cell().cell(), Force::Kill, Exit::Killed),
-                exit => signals::exit_signal(self.any_cell().cell(), self.id(), exit),
+            match (exit, Runner::current_actor()) {
+                (Exit::Killed, _) => signals::end(self.any_cell().cell(), Force::Kill, Exit::Killed),
+                (exit, Some(sender)) => {
+                    signals::direct_exit_signal(self.any_cell().cell(), sender.life().id(), exit);
+                }
+                (exit, None) => self.tell_to_end(exit),
             }
+        }
+
+        /// An exit signal that is obeyed also by an actor that traps exits: in good order then. `Normal` is ignored.
+        pub(crate) fn tell_to_end(&self, exit: Exit) {
+            signals::tell_to_end(self.any_cell().cell(), exit);
         }
 
         /// Ends the actor with `killed` and waits until it has ended. It cannot trap this; its handler is unwound from

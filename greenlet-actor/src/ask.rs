@@ -360,7 +360,12 @@ impl<M: Send + 'static> ActorRef<M> {
         AskError::of(error, self.stopping(), timeout)
     }
 
-    fn ended(&self) -> AskError {
+    /// As [`no_answer`](ActorRef::no_answer), where there is no limit of time.
+    pub(crate) fn no_answer_at_all(&self) -> AskError {
+        self.no_answer(RecvTimeoutError::Closed, Duration::MAX)
+    }
+
+    pub(crate) fn ended(&self) -> AskError {
         AskError::Ended(self.exit().unwrap_or(Exit::NoProc))
     }
 }
@@ -392,7 +397,7 @@ impl<M: Send + 'static, T> Request<M, T> {
     /// As [`ask`](ActorRef::ask).
     pub async fn answer(self) -> Result<T, AskError> {
         let answer = self.answer.recv_op().await;
-        answer.map_err(|_| self.asked.no_answer(RecvTimeoutError::Closed, Duration::MAX))
+        answer.map_err(|_| self.asked.no_answer_at_all())
     }
 }
 

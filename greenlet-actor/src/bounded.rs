@@ -121,6 +121,17 @@ impl<M> Bounded<M> {
         }
     }
 
+    /// As [`enter`](Bounded::enter), as long as it takes, for a future. False if the actor has ended.
+    pub(crate) async fn enter_async(&self) -> bool {
+        let permit = self.room.permit_op().await;
+        if self.closed.load(Ordering::Acquire) {
+            return false; // and the permit goes to those behind us
+        }
+        // It is given back when the message is taken out.
+        std::mem::forget(permit);
+        true
+    }
+
     /// The actor has taken a message out.
     #[inline]
     pub(crate) fn taken(&self) {

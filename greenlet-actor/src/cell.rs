@@ -94,7 +94,19 @@ struct State<A: Actor> {
     personal: Personal<A>,
 }
 
-// SAFETY: the state is only touched by the owner, on the home thread if it is not `Send` (module docs). The rest is `Sync` by itself.
+/// What the cell has beside the state must be so by itself, since the compiler does not look after the two lines below.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Life>();
+    const fn of_messages<M: Send>() {
+        shared::<Mailbox<Mail<M>>>();
+        shared::<Option<Box<Bounded<M>>>>();
+    }
+    of_messages::<()>();
+};
+
+// SAFETY: the state is only touched by the owner, on the home thread if it is not `Send` (module docs). The rest is `Send` and `Sync` by itself, as is
+// checked above.
 unsafe impl<A: Actor> Send for Cell<A> {}
 // SAFETY: as above.
 unsafe impl<A: Actor> Sync for Cell<A> {}
@@ -373,6 +385,14 @@ pub(crate) fn deliver<A: Actor>(
 
 #[inline]
 fn receive<A: Actor>(actor: &mut A, message: A::Message, ctx: &mut Context<A>) -> Result<(), Exit> {
+    match A::DESCRIBE {
+        None => behave(actor, message, ctx),
+        Some(describe) => ctx.described(describe, message, |message, ctx| behave(actor, message, ctx)),
+    }
+}
+
+#[inline]
+fn behave<A: Actor>(actor: &mut A, message: A::Message, ctx: &mut Context<A>) -> Result<(), Exit> {
     match ctx.behaviour() {
         None => actor.receive(message, ctx),
         Some(behaviour) => behaviour(actor, message, ctx),
@@ -461,8 +481,9 @@ fn end<A: Actor>(cell: &Cell<A>, slot: &mut Option<A>, ctx: &mut Context<A>, run
     // From here on only a kill is news.
     life.begin_end(&exit);
     runner.revoke_interrupts();
+    let culprit = runner.take_culprit();
     if let Exit::Failed(failure) = &exit {
-        runner.report(life, cell.types(), failure);
+        runner.report(life, type_name::<A>(), culprit.as_deref(), failure);
     }
     ctx.begin_end();
     if A::PRIORITY.is_some() {
@@ -504,7 +525,7 @@ fn release<A: Actor>(
         Err(GreenletError::Failed(failure)) => {
             let exit = Exit::Failed(failure);
             if let Exit::Failed(failure) = &exit {
-                runner.report(life, cell.types(), failure);
+                runner.report(life, type_name::<A>(), None, failure);
             }
             exit
         }

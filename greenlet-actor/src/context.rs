@@ -9,6 +9,7 @@ use crate::actor::{Actor, ActorBuilder};
 use crate::actor_ref::{ActorId, ActorRef, AnyActor, Linkable};
 use crate::bounded::Bounded;
 use crate::cell::{self, Mail};
+use crate::describe::{Describe, Described};
 use crate::exit::Exit;
 use crate::idle::IdleTimeout;
 use crate::life::{Watcher, flag};
@@ -148,6 +149,22 @@ impl<A: Actor> Context<A> {
             greenlet_core::yield_now();
         }
         Some(handled)
+    }
+
+    /// Has the message handled, and blamed if that fails.
+    pub(crate) fn described(
+        &mut self,
+        describe: Describe<A::Message>,
+        message: A::Message,
+        handle: impl FnOnce(A::Message, &mut Context<A>) -> Result<(), Exit>,
+    ) -> Result<(), Exit> {
+        // SAFETY: by the contract of `new` it outlives the context.
+        let described = Described::new(unsafe { self.runner.as_ref() }, &message, describe);
+        let handled = handle(message, self);
+        if handled.is_ok() {
+            described.done();
+        }
+        handled
     }
 
     pub(crate) fn shrink_belongings(&mut self) {

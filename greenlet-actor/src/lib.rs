@@ -58,7 +58,7 @@
 //! | [`ActorRef`], [`ActorRef::send`], [`ActorRef::ask`], [`Reply`] | talking to them |
 //! | [`Context::receive_match`], [`Context::stash`], [`Context::continue_with`], [`Context::become_`] | messages in another order |
 //! | [`Context::send_after`], [`Context::send_interval`], [`Context::set_idle_timeout`], [`TimerRef`] | time |
-//! | [`Context::spawn_task`], [`Context::pipe_to_self`], [`Context::attach_stream`] | work beside an actor |
+//! | [`Context::spawn_task`], [`Context::pipe_to_self`], [`Context::attach`] | work beside an actor |
 //! | [`statem`] | state machines |
 //! | [`Exit`], [`ActorRef::link`], [`ActorRef::stop`], [`ActorRef::kill`], [`AnyActor`] | their end |
 //! | [`Supervisor`], [`worker`], [`supervisor`], [`Restart`], [`Shutdown`] | supervision |
@@ -80,14 +80,17 @@ mod actor;
 mod actor_ref;
 mod alarm;
 mod ask;
+mod awaiting;
 mod bounded;
 #[allow(unsafe_code)]
 mod cell;
 #[allow(unsafe_code)]
 mod context;
 pub mod dead_letters;
+mod describe;
 pub mod event_bus;
 mod exit;
+mod feed;
 pub mod groups;
 mod idle;
 mod life;
@@ -119,7 +122,9 @@ pub use actor_ref::{ActorId, ActorRef, AnyActor, Linkable, SendError};
 pub use ask::{AskError, DEFAULT_TIMEOUT, Reply, Request, late_replies};
 pub use bounded::Overflow;
 pub use context::{Behaviour, Context};
+pub use describe::Describe;
 pub use exit::{Exit, InitError, ShutdownTerm};
+pub use feed::{DEFAULT_STREAM_WINDOW, Feed};
 /// Makes an actor of an `impl` block: each method with `&self` or `&mut self` is a message.
 ///
 /// For `impl Account` it writes the enum `AccountMessage`, the implementation of [`Actor`], and a handle `AccountRef`. The handle is made from
@@ -187,7 +192,8 @@ pub use exit::{Exit, InitError, ShutdownTerm};
 /// Functions without `self` stay what they are. Methods that are no messages belong into another `impl` block. A function with
 /// `#[hook]` is one of the trait's, such as [`init`](Actor::init) and [`terminate`](Actor::terminate). [Labels](Actor::label) are the names of the methods.
 /// `#[actor(pub, message = Order, handle = OrderRef, crate = path::to::greenlet_actor)]` sets who can name messages and handle (default: who can call the
-/// method that most can), their names, and where this crate is found.
+/// method that most can), their names, and where this crate is found. `#[actor(debug)]` makes messages `Debug`, as what they hold has to be, and
+/// has reports show [the one that made the actor fail](Actor::DESCRIBE).
 ///
 /// ```
 /// use greenlet_actor::{Actor, Context, Exit, Reply, actor};
@@ -236,7 +242,6 @@ pub use exit::{Exit, InitError, ShutdownTerm};
 pub use greenlet_actor_derive::actor;
 pub use monitor::{Down, MonitorId};
 pub use multi::{Answers, Failures, ask_any, broadcast, multi_ask};
-pub use owned::DEFAULT_STREAM_WINDOW;
 pub use priority::Priority;
 pub use receive::NoMatch;
 pub use reentrant::DEFAULT_REENTRANCY_LIMIT;

@@ -332,9 +332,9 @@ impl Life {
         path
     }
 
-    /// Whether that is the supervisor that started it, or itself, as which `send_exit` speaks.
+    /// Whether that is the supervisor that started it.
     pub(crate) fn obeys(&self, from: ActorId) -> bool {
-        from == self.id || self.parent().is_some_and(|parent| parent.id() == from)
+        self.parent().is_some_and(|parent| parent.id() == from)
     }
 
     pub(crate) fn ready(&self) -> bool {
@@ -487,21 +487,25 @@ impl Life {
         }
     }
 
-    /// Waits until the actor has ended and those who wanted to know have been told. False if that took longer than `timeout`.
-    pub(crate) fn await_end(&self, timeout: Option<Duration>) -> bool {
+    /// What is set when the actor has ended and those who wanted to know have been told. `None`: that is so already.
+    pub(crate) fn end_to_await(&self) -> Option<&Event> {
         if self.has(flag::TOLD) {
-            return true;
+            return None;
         }
         let ended = &self.rare().ended;
-        if self.flags.fetch_or(flag::JOINED, Ordering::SeqCst) & flag::TOLD != 0 {
-            return true;
-        }
-        match timeout {
-            None => {
+        let flags = self.flags.fetch_or(flag::JOINED, Ordering::SeqCst);
+        (flags & flag::TOLD == 0).then_some(ended)
+    }
+
+    /// Waits until the actor has ended and those who wanted to know have been told. False if that took longer than `timeout`.
+    pub(crate) fn await_end(&self, timeout: Option<Duration>) -> bool {
+        match (self.end_to_await(), timeout) {
+            (None, _) => true,
+            (Some(ended), None) => {
                 ended.wait();
                 true
             }
-            Some(timeout) => ended.wait_timeout(timeout),
+            (Some(ended), Some(timeout)) => ended.wait_timeout(timeout),
         }
     }
 

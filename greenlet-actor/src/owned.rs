@@ -1,11 +1,9 @@
-//! Work beside an actor, which belongs to it: tasks and streams.
+//! Work beside an actor, which belongs to it: tasks.
 //!
 //! A task is an actor too, a small one that does one thing. So it runs on whichever hub has time, and all words about the end of actors apply.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
-use greenlet_core::sync::Semaphore;
 use greenlet_core::{GreenletError, GreenletExit, attempt};
 
 use crate::actor::{Actor, ActorBuilder};
@@ -15,10 +13,7 @@ use crate::exit::Exit;
 use crate::life::{Hears, flag};
 use crate::special::{Special, post};
 
-/// How many items of an [attached stream](Context::attach_stream) wait in the mailbox at most, unless it is said otherwise.
-pub const DEFAULT_STREAM_WINDOW: usize = 16;
-
-struct Task<F>(Option<F>);
+pub(crate) struct Task<F>(pub(crate) Option<F>);
 
 impl<F: FnOnce() -> Result<(), Exit> + 'static> Actor for Task<F> {
     type Message = ();
@@ -49,15 +44,6 @@ impl<M: Send + 'static, R, F: FnOnce(Result<R, GreenletError>) -> M> Drop for Pi
             let message = message(Err(GreenletError::Exit(GreenletExit)));
             post(self.to.mail_cell(), Special::Again(message));
         }
-    }
-}
-
-/// The room in a stream's window that an item takes until the actor comes to it.
-pub(crate) struct InWindow(Arc<Semaphore>);
-
-impl Drop for InWindow {
-    fn drop(&mut self) {
-        self.0.release();
     }
 }
 
@@ -145,43 +131,5 @@ impl<A: Actor> Context<A> {
             Ok(())
         };
         ActorBuilder::new().owner(self.me(), Hears::Nothing).make(Task(Some(work)), 0).begin().any_cell()
-    }
-
-    /// Sends the items of an iterator to this actor as messages, from a [task](Context::spawn_task), which ends with the last. The iterator may
-    /// block; of a closure [`std::iter::from_fn`] makes one, and of a queue that is shut down some time its `iter`.
-    ///
-    /// With back-pressure: at most [`DEFAULT_STREAM_WINDOW`] items wait in the mailbox, beside other messages and whatever its capacity; the next
-    /// one is asked for when the actor has come to one of them.
-    #[track_caller]
-    pub fn attach_stream<I>(&self, items: I) -> AnyActor
-    where
-        I: IntoIterator<Item = A::Message> + Send + 'static,
-    {
-        self.attach_stream_with(DEFAULT_STREAM_WINDOW, items)
-    }
-
-    /// As [`attach_stream`](Context::attach_stream), with at most `window` items in the mailbox.
-    ///
-    /// # Panics
-    /// If `window` is 0.
-    #[track_caller]
-    pub fn attach_stream_with<I>(&self, window: usize, items: I) -> AnyActor
-    where
-        I: IntoIterator<Item = A::Message> + Send + 'static,
-    {
-        assert!(window > 0, "a window of no items would never let one through");
-        let me = self.me().clone();
-        self.spawn_task(move || {
-            let window = Arc::new(Semaphore::new(window));
-            let mut items = items.into_iter();
-            loop {
-                window.acquire();
-                let room = InWindow(window.clone());
-                let Some(item) = items.next() else { return Ok(()) };
-                if !post(me.mail_cell(), Special::Item(item, room)) {
-                    return Ok(());
-                }
-            }
-        })
     }
 }

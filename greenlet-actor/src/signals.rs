@@ -14,17 +14,29 @@ use crate::special::Signal;
 
 /// What an actor does about an exit signal: Erlang's table.
 pub(crate) fn exit_signal(to: &Arc<dyn AnyCell>, from: ActorId, exit: Exit) {
-    let life = to.life();
-    if !life.has(flag::TRAPS_EXITS) {
-        if !exit.is_normal() {
-            end(to, Force::Signal, exit);
-        }
-    } else if life.obeys(from) && !exit.is_normal() {
-        // Told to end by its supervisor: as OTP's behaviours do, it ends in good order and is not asked.
-        end(to, Force::Graceful, exit);
-    } else {
+    if to.life().has(flag::TRAPS_EXITS) && (exit.is_normal() || !to.life().obeys(from)) {
         to.clone().post(Signal::Exited(from, exit));
+    } else {
+        tell_to_end(to, exit);
     }
+}
+
+/// As [`exit_signal`], for one that no link has sent: to oneself, `normal` is a reason too.
+pub(crate) fn direct_exit_signal(to: &Arc<dyn AnyCell>, from: ActorId, exit: Exit) {
+    if from == to.life().id() && exit.is_normal() && !to.life().has(flag::TRAPS_EXITS) {
+        end(to, Force::Signal, exit);
+    } else {
+        exit_signal(to, from, exit);
+    }
+}
+
+/// An exit signal that is not trapped. Who traps exits is told to end by the supervisor: as OTP's behaviours do, it ends in good order and is not asked.
+pub(crate) fn tell_to_end(to: &Arc<dyn AnyCell>, exit: Exit) {
+    if exit.is_normal() {
+        return;
+    }
+    let force = if to.life().has(flag::TRAPS_EXITS) { Force::Graceful } else { Force::Signal };
+    end(to, force, exit);
 }
 
 /// Has an actor end.

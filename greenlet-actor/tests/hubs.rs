@@ -302,6 +302,34 @@ fn a_turn_of_one_message_is_enough_to_get_on() {
     }
 }
 
+#[test]
+fn after_its_share_of_messages_a_busy_actor_lets_the_others_have_theirs() {
+    const SHARE: usize = 5;
+    let turns = System::builder().hubs(1).messages_per_turn(SHARE as u32).run(|| {
+        let log = Log::new();
+        let actors = ["a", "b", "c"].map(|name| {
+            let actor = Mover::default().spawn();
+            // All of it is there before the first of them runs.
+            for _ in 0..4 * SHARE {
+                let log = log.clone();
+                actor.run(move |_| {
+                    log.note(name);
+                    Ok(())
+                });
+            }
+            actor.finish();
+            actor
+        });
+        actors.iter().for_each(|actor| drop(actor.join()));
+        log.taken()
+    });
+    let turns = turns.unwrap();
+    assert_eq!(turns.len(), 3 * 4 * SHARE);
+    for turn in turns.chunk_by(|one, next| one == next) {
+        assert!(turn.len() <= SHARE, "{turns:?}");
+    }
+}
+
 // --- order -------------------------------------------------------------------------------------------------------
 
 /// Checks that each sender's numbers come in order.
@@ -435,6 +463,45 @@ fn each_sender_is_heard_in_its_order_while_actors_move() {
         most = most.max(places);
     }
     assert_eq!(most, 2, "none of them has ever moved");
+    system.shutdown();
+}
+
+#[test]
+fn down_and_exits_come_behind_the_last_words_on_another_hub() {
+    const WORDS: usize = 20;
+    let system = two_hubs();
+    let heard = Arc::new(Queue::unbounded());
+    let hears = heard.clone();
+    let listener = system.start_local(move || Mover { heard: Some(hears), ..Mover::default() }).unwrap();
+    let home = listener.query(|_| here());
+    let mut elsewhere = 0;
+    for round in 0..200 {
+        let speaker = system.start_local(Mover::default).unwrap();
+        elsewhere += usize::from(speaker.query(|_| here()) != home);
+        let told = speaker.clone();
+        listener.query(move |ctx| {
+            ctx.link(&told);
+            ctx.monitor(&told);
+        });
+        let to = listener.clone();
+        speaker.run(move |_| {
+            for word in 0..WORDS {
+                drop(to.send(Box::new(move |mover, _| {
+                    let heard = mover.heard.as_ref().expect("it listens");
+                    heard.put(word.to_string()).expect("never shut down");
+                    Ok(())
+                })));
+            }
+            if round % 2 == 0 { Err(Exit::Shutdown) } else { panic!("last words") }
+        });
+        let all: Vec<String> = (0..WORDS + 2).map(|_| heard.get_timeout(LONG).expect("one more")).collect();
+        let words: Vec<String> = (0..WORDS).map(|word| word.to_string()).collect();
+        assert_eq!(all[..WORDS], words, "{all:?}");
+        assert!(all[WORDS..].iter().any(|end| end.starts_with("DOWN")));
+        assert!(all[WORDS..].iter().any(|end| end.starts_with("EXIT")));
+    }
+    assert!(elsewhere > 50, "only {elsewhere} spoke from the other hub");
+    listener.kill();
     system.shutdown();
 }
 

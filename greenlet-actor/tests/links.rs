@@ -106,6 +106,72 @@ fn a_normal_exit_signal_is_ignored() {
 }
 
 #[test]
+fn an_exit_signal_of_another_actor_is_a_message_to_one_that_traps() {
+    on_hub(|| {
+        let log = Log::new();
+        let (stoic, sender) = (trapping(&log), plain());
+        for (exit, heard) in [(Exit::Normal, "normal"), (Exit::Shutdown, "shutdown"), (no_disk(), "no disk")]
+        {
+            let (to, noted) = (stoic.clone(), log.clone());
+            // In order with the messages.
+            sender.run(move |_| {
+                let note = |what: &'static str, log: Log| {
+                    move |_: &mut _| {
+                        log.note(what);
+                        Ok(())
+                    }
+                };
+                to.run(note("before", noted.clone()));
+                to.send_exit(exit);
+                to.run(note("after", noted));
+                Ok(())
+            });
+            sender.settle();
+            stoic.settle();
+            assert_eq!(log.taken(), ["before", &format!("{} {heard}", sender.id()), "after"]);
+        }
+        let meek = plain();
+        let to = meek.clone();
+        sender.run(move |_| {
+            to.send_exit(Exit::Normal);
+            Ok(())
+        });
+        sender.settle();
+        meek.settle();
+        let to = meek.clone();
+        sender.run(move |_| {
+            to.send_exit(Exit::Shutdown);
+            Ok(())
+        });
+        assert!(matches!(meek.join(), Exit::Shutdown));
+    });
+}
+
+#[test]
+fn an_exit_signal_to_oneself_ends_also_with_normal_or_is_trapped() {
+    on_hub(|| {
+        for (exit, reason) in [(Exit::Normal, "normal"), (no_disk(), "no disk")] {
+            let (log, heard) = (Log::new(), Log::new());
+            let exit_of = |exit: Exit| {
+                move |ctx: &mut greenlet_actor::Context<Probe>| {
+                    ctx.me().send_exit(exit);
+                    sleep(Duration::ZERO);
+                    Ok(())
+                }
+            };
+            let meek = Probe::new().ends_in(&log).start_local().unwrap();
+            meek.run(exit_of(exit.clone()));
+            assert_eq!(word(&meek.join()), reason);
+            assert_eq!(log.next(), format!("terminate {reason}"));
+            let stoic = trapping(&heard);
+            stoic.run(exit_of(exit));
+            stoic.settle();
+            assert_eq!(heard.taken(), [format!("{} {reason}", stoic.id())]);
+        }
+    });
+}
+
+#[test]
 fn an_actor_that_traps_ends_in_good_order_when_it_is_sent_an_exit_signal() {
     on_hub(|| {
         let (log, go) = (Log::new(), Arc::new(Event::new()));

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use greenlet_actor::testkit::{self, Probe};
 use greenlet_actor::{
     Actor, ActorBuilder, ActorId, ActorRef, AskError, Context, Down, Exit, MonitorId, Overflow, Reply,
     Restart, Supervisor, SupervisorRef, worker_local,
@@ -219,6 +220,65 @@ fn restarts() {
 #[test]
 fn supervised_actors_come_back_and_every_question_ends() {
     torture(900, restarts);
+}
+
+struct Fails;
+
+impl Actor for Fails {
+    type Message = ();
+    fn receive(&mut self, (): (), _: &mut Context<Self>) -> Result<(), Exit> {
+        Err(Exit::error(std::io::Error::other("told to")))
+    }
+}
+
+/// A supervisor gives up with the failure that is one too many in its period, and with no other.
+fn intensity() {
+    let (most, period) = (sim::random(4) as usize, Duration::from_millis(1 + sim::random(60)));
+    let all = ["a", "b", "c"].map(|id| worker_local(id, || Fails));
+    let [a, b, c] = all;
+    let tree = Supervisor::one_for_one().intensity(most, period).child(a).child(b).child(c).start().unwrap();
+    let mut failures = Vec::new();
+    for _ in 0..100 {
+        sleep(pause());
+        let (child, now) = (["a", "b", "c"][sim::random(3) as usize], sim::now());
+        let child: ActorRef<()> = tree.child(child).expect("it was restarted");
+        child.cast(());
+        child.join();
+        failures.push(now);
+        if failures.iter().filter(|at| now - **at <= period).count() > most {
+            assert!(matches!(tree.join(), Exit::Shutdown));
+            return;
+        }
+        let counts = tree.count_children().expect("it has not failed too often");
+        assert_eq!(counts.active, 3);
+    }
+    assert!(matches!(tree.shutdown(), Exit::Shutdown));
+}
+
+#[test]
+fn a_supervisor_gives_up_exactly_when_its_intensity_is_exceeded() {
+    for schedule in [Schedule::Fifo, Schedule::Fair, Schedule::Random] {
+        Sim::new(0).order(schedule).spurious_rate(0.02).explore(seeds(500), intensity);
+    }
+}
+
+#[test]
+fn what_a_probe_expects_takes_virtual_time() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    Sim::new(0).allow_panics().explore(0..50, || {
+        let tree = Supervisor::one_for_one().child(worker_local("fails", || Fails)).start().unwrap();
+        let fails: ActorRef<()> = tree.child("fails").unwrap();
+        let probe: Probe<u32> = Probe::watching([&fails]).patience(DAY);
+        probe.expect_nothing(DAY);
+        probe.actor().send_after(DAY - MINUTE, 7);
+        assert_eq!(probe.expect(), 7);
+        assert_eq!(sim::now(), 2 * DAY - MINUTE);
+        testkit::panic_on_next(&fails, "on purpose");
+        fails.send_after(MINUTE, ());
+        assert!(probe.expect_down(&fails).to_string().contains("on purpose"));
+        assert!(tree.which_children().unwrap()[0].actor.is_some(), "it is there again");
+        tree.shutdown();
+    });
 }
 
 /// Each monitor is told once of the end of the other one, whenever it was made.

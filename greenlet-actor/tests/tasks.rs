@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use greenlet_actor::{Actor, ActorBuilder, ActorRef, AnyActor, Context, Exit, Reply, System};
-use greenlet_core::{Event, Queue, future, sleep, yield_now};
+use greenlet_actor::{Actor, ActorBuilder, ActorRef, AnyActor, Context, Exit, Feed, Reply, System};
+use greenlet_core::{Event, GreenletError, Queue, future, sleep, yield_now};
 
 use probe::{Dropped, LONG, Log, no_disk, on_hub, word};
 use script::{Message, Tell, any_item, spawn};
@@ -307,6 +307,207 @@ fn a_stream_ends_with_its_actor_and_its_items_with_it() {
         assert!(matches!(stream.join(), Exit::Killed));
         assert_eq!(log.next(), "iterator dropped");
     });
+}
+
+/// Attaches a feed whose end is noted when the actor comes to it.
+fn feed(actor: &ActorRef<Message>, feed: impl FnOnce() -> Feed<Message> + Send + Sync + 'static) -> AnyActor {
+    let (tell, told) = Reply::channel();
+    actor.work(move |_, ctx| {
+        let end = |end: Result<(), GreenletError>| {
+            let how = match end {
+                Ok(()) => "no more".to_owned(),
+                Err(GreenletError::Failed(failure)) => word(&Exit::Failed(failure)),
+                Err(_) => "killed".to_owned(),
+            };
+            Message::Do(Box::new(|script, _| {
+                script.log.note(how);
+                Ok(())
+            }))
+        };
+        tell.send(ctx.attach(feed().end(end)));
+        Ok(())
+    });
+    told.recv().unwrap()
+}
+
+#[test]
+fn the_end_of_a_stream_comes_as_a_message_behind_its_items() {
+    on_hub(|| {
+        let log = Log::new();
+        let actor = script::spawn_bounded(&log, ActorBuilder::new().capacity(1));
+        feed(&actor, || Feed::of((1..=3).map(Message::Item)).window(5)).join();
+        assert_eq!([log.next(), log.next(), log.next(), log.next()], ["1", "2", "3", "no more"]);
+    });
+}
+
+#[test]
+fn how_a_stream_failed_comes_as_its_end_and_the_actor_goes_on() {
+    on_hub(|| {
+        let log = Log::new();
+        let actor = spawn(&log);
+        let failing = || {
+            let items = (1..=3).map(|n| if n == 2 { panic!("torn") } else { Message::Item(n) });
+            Feed::of(items).window(1)
+        };
+        feed(&actor, failing).join();
+        assert_eq!([log.next(), log.next()], ["1", "panic torn"]);
+        // Killed while it waits for the next item, and before its first turn.
+        let (begun, begin) = (Arc::new(Event::new()), Arc::new(Event::new()));
+        let tell = begin.clone();
+        let endless = move || {
+            Feed::of(std::iter::from_fn(move || {
+                tell.set();
+                begun.wait();
+                None
+            }))
+        };
+        let waiting = feed(&actor, endless);
+        begin.wait();
+        waiting.kill();
+        assert_eq!(log.next(), "killed");
+        actor.work(|script, ctx| {
+            let log = script.log.clone();
+            let never = Feed::of(std::iter::once_with(|| -> Message { unreachable!("it is killed before") }));
+            let end = move |end: Result<(), _>| {
+                log.note(if end.is_err() { "never ran" } else { "ran" });
+                Message::Item(0)
+            };
+            ctx.attach(never.end(end)).kill();
+            Ok(())
+        });
+        assert_eq!([log.next(), log.next()], ["never ran", "0"]);
+        assert!(!actor.ready());
+    });
+}
+
+#[test]
+fn a_stream_that_fails_without_an_end_ends_its_actor() {
+    on_hub(|| {
+        let actor = spawn(&Log::new());
+        actor.work(|_, ctx| {
+            ctx.attach_stream(std::iter::once_with(|| -> Message { panic!("torn") }));
+            Ok(())
+        });
+        assert_eq!(word(&actor.join()), "panic torn");
+    });
+}
+
+#[test]
+#[should_panic(expected = "a window of no items would never let one through")]
+fn a_window_without_items_is_refused() {
+    let _ = Feed::of([Message::Item(1)]).window(0);
+}
+
+#[cfg(feature = "futures")]
+mod async_streams {
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Poll, Waker};
+
+    use futures_core::Stream;
+
+    use super::*;
+
+    /// Items that somebody else provides, and the waker of who waits for them.
+    #[derive(Default)]
+    struct Pipe(Mutex<(std::collections::VecDeque<Option<u32>>, Option<Waker>)>);
+
+    impl Pipe {
+        /// `None` is the end.
+        fn put(&self, item: Option<u32>) {
+            let mut pipe = self.0.lock().unwrap();
+            pipe.0.push_back(item);
+            let waker = pipe.1.take();
+            drop(pipe);
+            waker.into_iter().for_each(Waker::wake);
+        }
+
+        fn left(&self) -> usize {
+            self.0.lock().unwrap().0.len()
+        }
+    }
+
+    struct Items(Arc<Pipe>);
+
+    impl Stream for Items {
+        type Item = Message;
+        fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Message>> {
+            let mut pipe = self.0.0.lock().unwrap();
+            match pipe.0.pop_front() {
+                Some(item) => {
+                    Poll::Ready(item.map(|n| if n == 13 { panic!("torn") } else { Message::Item(n) }))
+                }
+                None => {
+                    pipe.1 = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        }
+    }
+
+    fn attached(actor: &ActorRef<Message>, window: usize) -> (Arc<Pipe>, AnyActor) {
+        let pipe = Arc::new(Pipe::default());
+        let items = pipe.clone();
+        (pipe, feed(actor, move || Feed::of_stream(Items(items)).window(window)))
+    }
+
+    #[test]
+    fn an_async_stream_is_awaited_and_its_end_is_told() {
+        on_hub(|| {
+            let log = Log::new();
+            let actor = spawn(&log);
+            let (pipe, _) = attached(&actor, 16);
+            actor.settle();
+            pipe.put(Some(1));
+            assert_eq!(log.next(), "1");
+            // From a thread that knows nothing of hubs.
+            std::thread::spawn(move || {
+                pipe.put(Some(2));
+                pipe.put(None);
+            });
+            assert_eq!([log.next(), log.next()], ["2", "no more"]);
+        });
+    }
+
+    #[test]
+    fn an_async_stream_is_polled_no_faster_than_it_is_handled() {
+        on_hub(|| {
+            let (log, go) = (Log::new(), Arc::new(Event::new()));
+            let actor = spawn(&log);
+            let (pipe, _) = attached(&actor, 3);
+            let wait = go.clone();
+            actor.begin(move |_, _| {
+                wait.wait();
+                Ok(())
+            });
+            (0..10).for_each(|n| pipe.put(Some(n)));
+            for _ in 0..20 {
+                yield_now();
+            }
+            assert_eq!(pipe.left(), 7);
+            go.set();
+            assert_eq!(
+                (0..10).map(|_| log.next()).collect::<Vec<_>>(),
+                (0..10).map(|n| n.to_string()).collect::<Vec<_>>()
+            );
+        });
+    }
+
+    #[test]
+    fn an_async_stream_that_fails_or_whose_actor_ends_is_dropped() {
+        on_hub(|| {
+            let log = Log::new();
+            let actor = spawn(&log);
+            let (pipe, failing) = attached(&actor, 16);
+            pipe.put(Some(13));
+            failing.join();
+            assert_eq!(log.next(), "panic torn");
+            let (pipe, waiting) = attached(&actor, 16);
+            actor.kill();
+            assert!(matches!(waiting.join(), Exit::Killed));
+            assert_eq!(Arc::strong_count(&pipe), 1, "the stream is gone");
+        });
+    }
 }
 
 #[test]

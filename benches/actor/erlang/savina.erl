@@ -41,6 +41,7 @@ run("philosophers", N) -> timed(fun() -> philosophers(20, N div 20) end);
 run("bank", N) -> bank(1000, N);
 run("tree", N) -> timed(fun() -> tree(N) end);
 run("skynet", N) -> timed(fun() -> skynet(N) end);
+run("whereis", N) -> look_up(N);
 run("restart", N) -> restart(N);
 run("idle", N) -> idle(N).
 
@@ -413,6 +414,29 @@ skynet(Parent, First, Leaves) ->
 
 skynet_sum(0, Sum) -> Sum;
 skynet_sum(N, Sum) -> receive {sum, Part} -> skynet_sum(N - 1, Sum + Part) end.
+
+%% --- names ---
+
+%% A process for each scheduler looks names up. They are atoms, made once.
+look_up(N) ->
+    Names = [list_to_atom("actor " ++ integer_to_list(Number)) || Number <- lists:seq(1, 1000)],
+    Actors = [begin Actor = spawn(fun() -> receive stop -> ok end end), register(Name, Actor), Actor end
+        || Name <- Names],
+    Lookers = erlang:system_info(schedulers_online),
+    Me = self(),
+    Time = timed(fun() ->
+        [spawn_link(fun() -> look_up(Names, Names, N div Lookers), Me ! looked end) || _ <- lists:seq(1, Lookers)],
+        await(looked, Lookers)
+    end),
+    [unregister(Name) || Name <- Names],
+    [Actor ! stop || Actor <- Actors],
+    Time.
+
+look_up(_, _, 0) -> ok;
+look_up([], Names, N) -> look_up(Names, Names, N);
+look_up([Name | Rest], Names, N) ->
+    true = is_pid(whereis(Name)),
+    look_up(Rest, Names, N - 1).
 
 %% --- idle, and restarted ---
 

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -42,7 +43,7 @@ func main() {
 var programs = map[string]func(int){
 	"ping-pong": pingPong, "counting": counting, "tell": tell, "ask": ask, "ask-actor": ask, "spawn-stop": spawnStop,
 	"ring": ring, "fork-create": forkCreate, "fork-throughput": forkThroughput, "chameneos": chameneos, "big": big,
-	"dictionary": dictionary, "philosophers": philosophers, "bank": bank, "tree": tree, "skynet": skynet,
+	"dictionary": dictionary, "philosophers": philosophers, "bank": bank, "tree": tree, "skynet": skynet, "whereis": whereis,
 }
 
 func check(right bool, what string) {
@@ -588,6 +589,32 @@ func skynet(leaves int) {
 	result := make(chan int)
 	go skynetNode(result, 0, leaves)
 	check(<-result == leaves*(leaves-1)/2, "the sum of all numbers")
+}
+
+// Channels are found by their names in a map for several goroutines.
+func whereis(lookups int) {
+	const named = 1000
+	var registry sync.Map
+	names := make([]string, named)
+	for i := range names {
+		names[i] = fmt.Sprintf("actor %d", i)
+		registry.Store(names[i], make(chan struct{}))
+	}
+	lookers, done := runtime.GOMAXPROCS(0), make(chan int)
+	for looker := 0; looker < lookers; looker++ {
+		go func(first int) {
+			found := 0
+			for i := 0; i < lookups/lookers; i++ {
+				if actor, known := registry.Load(names[(first+i*7)%named]); known && actor.(chan struct{}) != nil {
+					found++
+				}
+			}
+			done <- found
+		}(looker * named / 2)
+	}
+	for looker := 0; looker < lookers; looker++ {
+		check(<-done == lookups/lookers, "every name is known")
+	}
 }
 
 func idle(actors int) (time.Duration, int) {

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use greenlet_actor::{Actor, ActorRef, Context, DynamicSupervisor, Exit, Reply, System};
+use greenlet_actor::{
+    Actor, ActorBuilder, ActorRef, Context, DynamicSupervisor, Exit, Reply, System, registry,
+};
 use greenlet_core::oneshot;
 
-use super::programs::{ACCOUNTS, BALANCE, Order, orders};
+use super::programs::{ACCOUNTS, BALANCE, Order, look_up, names, orders};
 use super::{Behaviour, Cores, Latch, Library, Myself, Place};
 
 /// Actors on greenlets.
@@ -125,6 +127,17 @@ impl Library for Greenlets {
             assert_eq!(total, ACCOUNTS as i64 * BALANCE, "no cent is lost");
             time
         })
+    }
+
+    fn whereis(cores: Cores, lookups: u64) -> Option<Duration> {
+        let time = system(cores, || {
+            let names = names();
+            for name in &names {
+                ActorBuilder::new().register(name).start(Doubler).expect("the name is free");
+            }
+            look_up(cores, lookups, &names, |name| registry::whereis::<Question>(name).is_some())
+        });
+        Some(time)
     }
 
     fn restart(cores: Cores, children: u64) -> Option<Duration> {

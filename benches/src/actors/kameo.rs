@@ -9,7 +9,7 @@ use kameo::message::{Context, Message};
 use kameo::supervision::RestartPolicy;
 use tokio::sync::oneshot;
 
-use super::programs::{ACCOUNTS, BALANCE, Order, orders};
+use super::programs::{ACCOUNTS, BALANCE, Order, look_up, names, orders};
 use super::tokio_runtime::{self, on_a_worker};
 use super::{Behaviour, Cores, Latch, Library, Myself, Place};
 
@@ -119,6 +119,19 @@ impl Library for Kameo {
             assert_eq!(total, ACCOUNTS as i64 * BALANCE, "no cent is lost");
             time
         })
+    }
+
+    fn whereis(cores: Cores, lookups: u64) -> Option<Duration> {
+        let time = on_a_worker(cores, async move {
+            let names = names();
+            for name in &names {
+                let actor: ActorRef<Doubler> = spawn(Doubler);
+                actor.register(name.clone()).expect("the name is free");
+            }
+            let find = |name: &str| ActorRef::<Doubler>::lookup(name).is_ok_and(|found| found.is_some());
+            look_up(cores, lookups, &names, find)
+        });
+        Some(time)
     }
 
     fn restart(cores: Cores, children: u64) -> Option<Duration> {

@@ -78,6 +78,12 @@ pub trait Library: Sized + Send + 'static {
     /// Transfers between accounts: the accounts ask each other.
     fn bank(cores: Cores, transfers: u64) -> Duration;
 
+    /// Looks actors up by their names. `None` if the library has no names for actors.
+    fn whereis(cores: Cores, lookups: u64) -> Option<Duration> {
+        let _ = (cores, lookups);
+        None
+    }
+
     /// Starts that many children of one supervisor and has each crash once. From the first crash until all of them run again. `None` if
     /// the library starts nothing again.
     fn restart(cores: Cores, children: u64) -> Option<Duration> {

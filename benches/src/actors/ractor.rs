@@ -3,10 +3,11 @@
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
+use ractor::registry::where_is;
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use tokio::sync::oneshot;
 
-use super::programs::{ACCOUNTS, BALANCE, Order, orders};
+use super::programs::{ACCOUNTS, BALANCE, Order, look_up, names, orders};
 use super::tokio_runtime::{self, on_a_worker, ready_now};
 use super::{Behaviour, Cores, Latch, Library, Myself, Place};
 
@@ -126,6 +127,18 @@ impl Library for Ractor {
             assert_eq!(total, ACCOUNTS as i64 * BALANCE, "no cent is lost");
             time
         })
+    }
+
+    fn whereis(cores: Cores, lookups: u64) -> Option<Duration> {
+        let time = on_a_worker(cores, async move {
+            let names = names();
+            for name in &names {
+                Actor::spawn(Some(name.clone()), Doubler, ()).await.expect("the name is free");
+            }
+            let find = |name: &str| where_is(name).map(ActorRef::<Question>::from).is_some();
+            look_up(cores, lookups, &names, find)
+        });
+        Some(time)
     }
 
     fn restart(cores: Cores, children: u64) -> Option<Duration> {

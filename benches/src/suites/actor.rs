@@ -31,10 +31,10 @@ static RUNTIMES: &[Runtime] = &[
     #[cfg(feature = "actor-peers")]
     library::<Kameo>(&[]),
     #[cfg(feature = "actor-peers")]
-    library::<Actix>(&["restart"]),
+    library::<Actix>(&["restart", "whereis", "whereis-2"]),
     #[cfg(feature = "actor-peers")]
     // Its messages overtake each other, and a sum that comes before what it is of is wrong.
-    library::<Xtra>(&["counting", "counting-2", "tell", "tell-2", "restart"]),
+    library::<Xtra>(&["counting", "counting-2", "tell", "tell-2", "restart", "whereis", "whereis-2"]),
     Runtime { name: "erlang", max_tasks: u64::MAX, skips: &[], run: |name, size| other(&ERLANG, name, size) },
     Runtime {
         name: "go",
@@ -103,6 +103,7 @@ static WORKLOADS: &[Workload] = workloads! {
     "bank", "ns/transfer", 50_000, 2_000, "accounts that ask each other and wait for the answer", two;
     "tree", "ns/node", 200_000, 5_000, "a tree that grows at random, with some work in each node", two;
     "skynet", "ns/leaf", 1_000_000, 10_000, "a million actors spawned by their parents add up their numbers", two;
+    "whereis", "ns/lookup", 1_000_000, 20_000, "a thousand actors are looked up by their names", two;
     "restart", "ns/child", 100_000, 1_000, "children of one supervisor that crash once";
 };
 
@@ -185,6 +186,7 @@ fn run<L: Library>(workload: &str, size: u64) -> Vec<f64> {
         "bank" => L::bank(cores, size),
         "tree" => programs::cobwebbed_tree::<L>(cores, size),
         "skynet" => programs::skynet::<L>(cores, size),
+        "whereis" => L::whereis(cores, size).unwrap_or_else(|| panic!("{} has no names", L::NAME)),
         "restart" => L::restart(cores, size).unwrap_or_else(|| panic!("{} restarts nothing", L::NAME)),
         "idle" => {
             let (time, bytes) = programs::idle::<L>(cores, size);

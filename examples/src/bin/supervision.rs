@@ -28,21 +28,19 @@ use greenlet_actor::{
 use greenlet_core::sleep;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// What parts fail with.
+const FAILURE: std::fmt::Error = std::fmt::Error;
 
 /// What happened, in order.
 type Journal = Arc<Mutex<Vec<String>>>;
 
-struct Part {
-    id: &'static str,
-    journal: Journal,
-}
+struct Part(&'static str, Journal);
 
 impl Actor for Part {
     /// How it ends.
     type Message = Exit;
-
     fn init(&mut self, _: &mut Context<Self>) -> Result<(), Exit> {
-        self.journal.lock().unwrap().push(format!("start {}", self.id));
+        self.1.lock().unwrap().push(format!("start {}", self.0));
         Ok(())
     }
 
@@ -52,26 +50,22 @@ impl Actor for Part {
 
     fn terminate(&mut self, exit: &Exit, _: &mut Context<Self>) {
         if exit.is_shutdown() {
-            self.journal.lock().unwrap().push(format!("stop {}", self.id));
+            self.1.lock().unwrap().push(format!("stop {}", self.0));
         }
     }
 }
 
-fn failure() -> Exit {
-    Exit::error(std::fmt::Error)
-}
-
 fn part(id: &'static str, journal: &Journal) -> ChildSpec {
     let journal = journal.clone();
-    worker(id, move || Part { id, journal: journal.clone() })
+    worker(id, move || Part(id, journal.clone()))
 }
 
 /// Starts the tree with four parts, of which `b` is as given.
 fn four(tree: Supervisor, b: impl FnOnce(ChildSpec) -> ChildSpec) -> (SupervisorRef, Journal) {
     let journal = Journal::default();
     let [a, c, d] = ["a", "c", "d"].map(|id| part(id, &journal));
-    let tree = tree.child(a).child(b(part("b", &journal))).child(c).child(d);
-    let tree = tree.start().expect("no part fails before it works");
+    let tree =
+        tree.child(a).child(b(part("b", &journal))).child(c).child(d).start().expect("no part fails yet");
     journal.lock().unwrap().clear();
     (tree, journal)
 }
@@ -81,21 +75,18 @@ fn end(tree: &SupervisorRef, id: &str, exit: Exit) {
     let part: ActorRef<Exit> = tree.child(id).expect("it runs");
     part.send(exit).expect("it runs");
     part.join();
-    if tree.which_children().is_err() {
-        tree.join();
-    }
+    tree.which_children().map_err(|_| tree.join()).ok();
 }
 
 fn show(name: &str, (tree, journal): (SupervisorRef, Journal), times: usize, exit: &Exit) {
     (0..times).for_each(|_| end(&tree, "b", exit.clone()));
     let mut seen = std::mem::take(&mut *journal.lock().unwrap());
-    match (tree.actor().exit(), tree.which_children()) {
-        (None, Ok(children)) => match children.iter().find(|child| child.id == "b") {
-            None => seen.push("b is forgotten".to_owned()),
-            Some(b) if b.state == ChildState::Stopped => seen.push("b is kept, stopped".to_owned()),
-            Some(_) => {}
-        },
-        _ => seen.push(format!("the supervisor has ended with {}", tree.join())),
+    let children = tree.which_children().unwrap_or_default();
+    match children.iter().find(|child| child.id == "b").map(|b| b.state) {
+        _ if tree.actor().ready() => seen.push(format!("the supervisor has ended with {}", tree.join())),
+        None => seen.push("b is forgotten".to_owned()),
+        Some(ChildState::Stopped) => seen.push("b is kept, stopped".to_owned()),
+        Some(_) => {}
     }
     let what = if exit.is_normal() { "b is done" } else { "b fails" };
     let often = if times > 1 { format!(" {times} times") } else { String::new() };
@@ -103,28 +94,26 @@ fn show(name: &str, (tree, journal): (SupervisorRef, Journal), times: usize, exi
 }
 
 fn main() {
-    show("one_for_one", four(Supervisor::one_for_one(), |b| b), 1, &failure());
-    show("one_for_all", four(Supervisor::one_for_all(), |b| b), 1, &failure());
-    show("rest_for_one", four(Supervisor::rest_for_one(), |b| b), 1, &failure());
+    show("one_for_one", four(Supervisor::one_for_one(), |b| b), 1, &FAILURE.into());
+    show("one_for_all", four(Supervisor::one_for_all(), |b| b), 1, &FAILURE.into());
+    show("rest_for_one", four(Supervisor::rest_for_one(), |b| b), 1, &FAILURE.into());
     let one = Supervisor::one_for_one;
-    show("temporary", four(one(), |b| b.restart(Restart::Temporary)), 1, &failure());
+    show("temporary", four(one(), |b| b.restart(Restart::Temporary)), 1, &FAILURE.into());
     show("transient", four(one(), |b| b.restart(Restart::Transient)), 1, &Exit::Normal);
     let auto = one().auto_shutdown(AutoShutdown::AnySignificant);
     show("significant", four(auto, |b| b.restart(Restart::Transient).significant()), 1, &Exit::Normal);
-    show("intensity 2", four(one().intensity(2, MINUTE), |b| b), 3, &failure());
+    show("intensity 2", four(one().intensity(2, MINUTE), |b| b), 3, &FAILURE.into());
     back_off();
     a_tree();
-    let (journal, any) = (Journal::default(), usize::MAX);
-    let make = move || Part { id: "one of many", journal: journal.clone() };
-    let parts = DynamicSupervisor::new().intensity(any, MINUTE).start().expect("nothing can fail");
-    let all: Vec<_> = (0..1000).map(|_| parts.start_child(make.clone()).expect("it starts")).collect();
-    all.iter().for_each(|part| drop(part.send(failure())));
+    let make = || Part("one of many", Journal::default());
+    let parts = DynamicSupervisor::new().intensity(usize::MAX, MINUTE).start().expect("nothing can fail");
+    let all: Vec<_> = (0..1000).map(|_| parts.start_child(make).expect("it starts")).collect();
+    all.iter().for_each(|part| drop(part.send(FAILURE.into())));
     let failed = all.iter().filter(|part| part.join().failure().is_some()).count();
     println!("dynamic         {failed} children fail: {} run again", parts.count_children().unwrap().active);
     let parts = PartitionSupervisor::workers(move |_| make()).partitions(4).start().expect("all start");
     let part: ActorRef<Exit> = parts.child("a key").expect("it runs");
-    part.send(failure()).expect("it runs");
-    part.join();
+    part.send(FAILURE.into()).map(|()| part.join()).expect("it runs");
     println!("partitions      one of 4 fails: {} run again", parts.count_children().unwrap().active);
 }
 
@@ -133,29 +122,30 @@ fn back_off() {
     let (tree, journal) = four(Supervisor::one_for_one().intensity(0, MINUTE), |b| b.backoff(backoff));
     for least in [10, 20, 40] {
         let begun = Instant::now();
-        end(&tree, "b", failure());
+        end(&tree, "b", FAILURE.into());
         while tree.child::<Exit>("b").is_none() {
             sleep(Duration::from_millis(1));
         }
         assert!(begun.elapsed() >= Duration::from_millis(least), "too early");
     }
-    let seen = journal.lock().unwrap().join(", ");
-    println!("back-off        b fails 3 times: {seen} (after 10 ms, 20 ms and 40 ms)");
+    let seen = journal.lock().unwrap();
+    println!("back-off        b fails 3 times: {} (after 10 ms, 20 ms and 40 ms)", seen.join(", "));
 }
 
 fn a_tree() {
     let parts = Journal::default();
-    let inner = {
-        let parts = parts.clone();
-        move || Supervisor::one_for_one().child(part("x", &parts)).child(part("y", &parts))
-    };
+    let journal = parts.clone();
+    let inner = move || Supervisor::one_for_one().child(part("x", &journal)).child(part("y", &journal));
     let outer = Supervisor::one_for_one().child(supervisor("inner", inner)).start().expect("all parts start");
     parts.lock().unwrap().clear();
     for _ in 0..2 {
         // Two failures in five seconds are too many for it.
-        end(&outer.supervisor("inner").expect("it runs"), "x", failure());
+        end(&outer.supervisor("inner").expect("it runs"), "x", FAILURE.into());
         outer.which_children().expect("it runs");
     }
-    let seen = parts.lock().unwrap().join(", ");
-    println!("a tree          x fails 2 times: {seen} (the inner supervisor gave up, and is restarted)");
+    let seen = parts.lock().unwrap();
+    println!(
+        "a tree          x fails 2 times: {} (the inner supervisor gave up, and is restarted)",
+        seen.join(", ")
+    );
 }

@@ -137,7 +137,7 @@ impl<M: Send + 'static> PoolRef<M> {
 
     /// Stops the workers and the pool, and waits for that. What waits in mailboxes is not handled. Returns the reason of its exit.
     pub fn shutdown(&self) -> Exit {
-        self.keeper.send_exit(Exit::Shutdown);
+        self.keeper.tell_to_end(Exit::Shutdown);
         self.keeper.join()
     }
 

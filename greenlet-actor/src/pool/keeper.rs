@@ -161,7 +161,7 @@ impl<A: Actor + Send> Actor for Keeper<A> {
     fn terminate(&mut self, _: &Exit, _: &mut Context<Self>) {
         let workers: Vec<_> = self.workers().collect();
         for worker in &workers {
-            worker.send_exit(Exit::Shutdown);
+            worker.tell_to_end(Exit::Shutdown);
         }
         let start = Instant::now();
         for worker in &workers {

@@ -38,6 +38,10 @@ pub(crate) struct Runner {
     asked: Cell<Option<(NonNull<dyn AnyCell>, u64)>>,
     /// What was raised in the greenlet to end that actor.
     interrupts: RefCell<Vec<Interrupt>>,
+    /// The message whose handler has failed, if the actor describes its messages.
+    culprit: Cell<Option<String>>,
+    /// Memory for the next description.
+    spare: Cell<String>,
 }
 
 impl Runner {
@@ -53,6 +57,8 @@ impl Runner {
             called: Cell::new(false),
             asked: Cell::new(None),
             interrupts: RefCell::default(),
+            culprit: Cell::default(),
+            spare: Cell::default(),
         })
     }
 
@@ -228,6 +234,27 @@ impl Runner {
         self.label.get()
     }
 
+    pub(crate) fn take_spare(&self) -> String {
+        self.spare.take()
+    }
+
+    /// A message is done: nothing that failed inside of its handler has ended the actor.
+    pub(crate) fn keep_spare(&self, text: String) {
+        self.culprit.set(None);
+        self.spare.set(text);
+    }
+
+    /// Of handlers inside each other the innermost comes first, and is to blame.
+    pub(crate) fn blame(&self, text: String) {
+        let first = self.culprit.take();
+        self.culprit.set(Some(first.unwrap_or(text)));
+    }
+
+    /// The message whose handler did not return.
+    pub(crate) fn take_culprit(&self) -> Option<String> {
+        self.culprit.take()
+    }
+
     /// Ends what the actor is doing, if this runner has it.
     pub(super) fn interrupt(&self, life: &Life) {
         if life.has(flag::ENDING) && !life.killed() {
@@ -245,28 +272,19 @@ impl Runner {
         self.interrupts.take().iter().for_each(Interrupt::revoke);
     }
 
-    /// Reports the failure of the actor, once, with what it was doing.
+    /// Reports the failure of the actor, once, with what it was doing, and the message if that is known.
     #[cold]
-    pub(crate) fn report(&self, life: &Life, (actor, _): (&'static str, &'static str), failure: &Failure) {
-        let (site, label) = (life.site(), self.label.get());
-        if life.parent().is_some() {
-            let (path, id) = (life.path(), life.id());
-            let what = format_args!("actor {path} {id} ({actor}), spawned at {site}, in {label},");
-            return embed::report_failure(what, failure);
-        }
-        match life.name() {
-            Some(name) => {
-                embed::report_failure(
-                    format_args!("actor {name} {} ({actor}), spawned at {site}, in {label},", life.id()),
-                    failure,
-                );
-            }
-            None => {
-                embed::report_failure(
-                    format_args!("actor {} ({actor}), spawned at {site}, in {label},", life.id()),
-                    failure,
-                );
-            }
-        }
+    pub(crate) fn report(&self, life: &Life, actor: &'static str, message: Option<&str>, failure: &Failure) {
+        let (id, site, label) = (life.id(), life.site(), self.label.get());
+        let name = match (life.parent(), life.name()) {
+            (Some(_), _) => format!("{} ", life.path()),
+            (None, Some(name)) => format!("{name} "),
+            (None, None) => String::new(),
+        };
+        let with = message.map_or_else(String::new, |message| format!(" with {message}"));
+        embed::report_failure(
+            format_args!("actor {name}{id} ({actor}), spawned at {site}, in {label}{with},"),
+            failure,
+        );
     }
 }

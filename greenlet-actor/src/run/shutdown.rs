@@ -144,7 +144,7 @@ impl SystemHandle {
                 Shutdown::Infinity if !tops.is_empty() => left / 2,
                 Shutdown::Infinity => left,
             };
-            top.actor.send_exit(Exit::Shutdown);
+            top.actor.tell_to_end(Exit::Shutdown);
             if ends_within(&top.actor, wait, hurry) {
                 report.stopped += 1;
             } else if hurries() {

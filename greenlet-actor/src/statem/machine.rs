@@ -9,6 +9,7 @@ use super::{StateContext, StateMachine, Transition};
 use crate::actor::Actor;
 use crate::actor_ref::ActorId;
 use crate::context::Context;
+use crate::describe::Describe;
 use crate::exit::Exit;
 use crate::life::flag;
 use crate::monitor::Down;
@@ -70,7 +71,10 @@ impl<S: StateMachine> Machine<S> {
                 drop(event);
                 break;
             }
-            self.event(event, ctx)?;
+            match S::DESCRIBE {
+                None => self.event(event, ctx)?,
+                Some(describe) => ctx.described(describe, event, |event, ctx| self.event(event, ctx))?,
+            }
             handled += 1;
             if handled % EVENTS_PER_TURN == 0 {
                 yield_now();
@@ -114,6 +118,7 @@ impl<E: Send + 'static> Agenda<E> {
 
 impl<S: StateMachine> Actor for Machine<S> {
     type Message = S::Event;
+    const DESCRIBE: Option<Describe<S::Event>> = S::DESCRIBE;
 
     fn init(&mut self, ctx: &mut Context<Self>) -> Result<(), Exit> {
         let Machine { machine, state, agenda } = self;

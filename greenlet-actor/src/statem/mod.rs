@@ -71,6 +71,7 @@ pub use machine::Machine;
 
 use crate::actor::Actor;
 use crate::actor_ref::{ActorId, ActorRef};
+use crate::describe::Describe;
 use crate::exit::{Exit, InitError};
 use crate::monitor::Down;
 
@@ -94,6 +95,9 @@ pub trait StateMachine: Sized + 'static {
     type State: PartialEq + 'static;
     /// What it receives.
     type Event: Send + 'static;
+
+    /// [`Actor::DESCRIBE`], also of events that come again or are its own.
+    const DESCRIBE: Option<Describe<Self::Event>> = None;
 
     /// Called once, before the first event: the state to begin in. [`Actor::init`].
     ///

@@ -40,11 +40,11 @@ pub(super) fn stop(actor: &AnyActor, shutdown: Shutdown, supervisor: &AnyActor) 
     let exit = match shutdown {
         Shutdown::BrutalKill => None,
         Shutdown::Timeout(limit) => {
-            actor.send_exit(Exit::Shutdown);
+            actor.tell_to_end(Exit::Shutdown);
             actor.join_timeout(limit)
         }
         Shutdown::Infinity => {
-            actor.send_exit(Exit::Shutdown);
+            actor.tell_to_end(Exit::Shutdown);
             Some(actor.join())
         }
     };
@@ -61,10 +61,10 @@ pub(super) fn stop(actor: &AnyActor, shutdown: Shutdown, supervisor: &AnyActor) 
 pub(super) fn stop_together(children: &mut [(AnyActor, Shutdown)]) {
     let begun = Instant::now();
     for (actor, shutdown) in &*children {
-        actor.send_exit(match shutdown {
-            Shutdown::BrutalKill => Exit::Killed,
-            Shutdown::Timeout(_) | Shutdown::Infinity => Exit::Shutdown,
-        });
+        match shutdown {
+            Shutdown::BrutalKill => actor.send_exit(Exit::Killed),
+            Shutdown::Timeout(_) | Shutdown::Infinity => actor.tell_to_end(Exit::Shutdown),
+        }
     }
     // Those whose time is over first are waited for first.
     children.sort_by_key(|(_, shutdown)| match shutdown {

@@ -346,7 +346,7 @@ impl DynamicRef {
 
     /// Stops all children at the same time, then the supervisor, and waits for that. Returns the reason of its exit.
     pub fn shutdown(&self) -> Exit {
-        self.actor.send_exit(Exit::Shutdown);
+        self.actor.tell_to_end(Exit::Shutdown);
         self.actor.join()
     }
 

@@ -290,7 +290,7 @@ impl SupervisorRef {
 
     /// Stops the children in reverse order, then the supervisor, and waits for that. Returns the reason of its exit.
     pub fn shutdown(&self) -> Exit {
-        self.actor.send_exit(Exit::Shutdown);
+        self.actor.tell_to_end(Exit::Shutdown);
         self.actor.join()
     }
 

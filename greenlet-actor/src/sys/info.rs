@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use greenlet_core::oneshot;
 
-use super::observed::path;
 use crate::actor_ref::{ActorId, AnyActor};
 use crate::exit::Exit;
 use crate::life::flag;
@@ -106,7 +105,7 @@ impl ActorInfo {
         ActorInfo {
             id: life.id(),
             name: life.name().map(str::to_owned),
-            path: path(life),
+            path: life.path(),
             actor_type,
             message_type,
             spawn_site: life.site(),

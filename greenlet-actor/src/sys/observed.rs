@@ -119,7 +119,7 @@ impl Observed {
             }
         };
         let span = tracing::trace_span!(
-            target: "greenlet::actor", "message", actor = %life.id(), path = %path(life), label
+            target: "greenlet::actor", "message", actor = %life.id(), path = %life.path(), label
         );
         tell(Trace::Begins(label));
         let begun = Instant::now();
@@ -130,17 +130,4 @@ impl Observed {
         }
         result
     }
-}
-
-/// The names of an actor's supervisors and its own, from the top, with slashes between them; numbers for those that have none.
-pub(crate) fn path(life: &Life) -> String {
-    let own = life.name().map_or_else(|| life.id().to_string(), str::to_owned);
-    let mut parts = vec![own];
-    let mut above = life.parent().cloned();
-    while let Some(parent) = above {
-        parts.push(parent.name().map_or_else(|| parent.id().to_string(), str::to_owned));
-        above = parent.life().parent().cloned();
-    }
-    parts.reverse();
-    format!("/{}", parts.join("/"))
 }

@@ -300,11 +300,11 @@ impl<T: Send + 'static> Task<T> {
         let exit = match shutdown {
             Shutdown::BrutalKill => None,
             Shutdown::Timeout(limit) => {
-                self.actor.send_exit(Exit::Shutdown);
+                self.actor.tell_to_end(Exit::Shutdown);
                 self.actor.join_timeout(limit)
             }
             Shutdown::Infinity => {
-                self.actor.send_exit(Exit::Shutdown);
+                self.actor.tell_to_end(Exit::Shutdown);
                 Some(self.actor.join())
             }
         };

@@ -12,9 +12,13 @@ pub const NAME: usize = 24;
 pub const BACKLOG: usize = 25;
 
 /// Lines on their way to one user, on top of what the system buffers for a connection. A user who has so many and reads
-/// none is disconnected when the next one comes: a room waits for nobody. At 8 KiB each they are 2 MiB, shared with
+/// none is disconnected when the next one comes, and [`BEHIND`] is over. At 8 KiB each they are 2 MiB, shared with
 /// the others in the room.
 pub const OUTGOING: usize = 256;
+
+/// How long a room waits for a user whose queue is full: he may read well enough, and only not have had his turn on
+/// another core. Once for each user who does not read, since then he is disconnected.
+pub const BEHIND: Duration = Duration::from_millis(250);
 
 /// Users at once; the next one is told so and disconnected.
 pub const USERS: usize = 1024;

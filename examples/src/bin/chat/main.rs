@@ -26,17 +26,17 @@
 //!
 //! # How it is made
 //!
-//! Actors, each in its file, on one thread; an arrow is a link, `supervisor -> lobby -> rooms`, and each user is linked
-//! with the lobby and with its room:
+//! It runs on all cores. Connections are read and answered on the hubs of two servers; the actors belong to a `System`, and handle each message wherever there
+//! is time. Each has its file; an arrow is a link, `supervisor -> lobby -> rooms`, and each user is linked with the lobby and with its room:
 //!
 //! | | | waits for |
 //! |---|---|---|
 //! | `lobby` | knows names and rooms, opens rooms; restarted by a supervisor if it fails | nobody |
-//! | `room` | tells its members what is said | nobody |
+//! | `room` | tells its members what is said | a user whose queue is full, for a moment |
 //! | `user` | writes to its client; its bounded mailbox is the queue of outgoing lines | its client |
 //! | `session` | does what a client types; no actor but the greenlet that reads | user, room, lobby |
 //!
-//! Since nobody waits for a session, and rooms do not wait for users, one client can make no other wait; and since
+//! Since nobody waits for a session, and rooms do not wait long for users, one client can make no other wait; and since
 //! links tell how everything ends, there is no clean-up code for connections that break. There are two transports: `tcp`, and `web` with its
 //! `page`. `lines`, `protocol` and `limits` say what a client may send, and what happens if it sends something else.
 
@@ -57,12 +57,12 @@ use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use greenlet_actor::{Supervisor, worker};
-use greenlet_core::{Builder, sleep};
-use greenlet_net::TcpListener;
-use tracing::warn;
+use greenlet_actor::{Supervisor, System, worker};
+use greenlet_net::server::StreamServer;
+use greenlet_net::{TcpListener, TcpStream};
 
 use lobby::{Lobby, LobbyRef};
 
@@ -100,32 +100,26 @@ fn main() -> ExitCode {
 enum Never {}
 
 fn serve(options: &Options) -> Result<Never, Box<dyn Error>> {
-    let tree = Supervisor::one_for_one()
-        .intensity(3, Duration::from_secs(5))
-        .child(worker("lobby", Lobby::default))
-        .start()?;
-    let page = web::serve(TcpListener::bind(options.page)?, tree.clone(), options.grace)?;
-    let listener = TcpListener::bind(options.lines)?;
-    println!("page on http://{}/", page.local_addr()?);
-    println!("lines on {}", listener.local_addr()?);
-    let idle = options.idle;
-    loop {
-        match listener.accept() {
-            Ok((stream, peer)) => {
-                let lobby: LobbyRef = tree.child("lobby").ok_or("the lobby fails again and again")?;
-                Builder::new().name(format!("connection {peer}")).spawn(move || {
-                    if let Err(error) = tcp::serve(stream, peer, lobby, idle) {
-                        warn!(%peer, %error, "closed");
-                    }
-                });
-            }
-            Err(error) => {
-                // The clients that wait are served when others have gone.
-                warn!(%error, "cannot accept");
-                sleep(limits::ACCEPT_PAUSE);
-            }
+    let system = Arc::new(System::start()?);
+    let tree = system.supervise("chat", || {
+        Supervisor::one_for_one().intensity(3, Duration::from_secs(5)).child(worker("lobby", Lobby::default))
+    })?;
+    // All hubs of a server accept from the same socket, so that those with time get more; and an address that is taken is refused.
+    let page = web::serve(TcpListener::bind(options.page)?, system.clone(), tree.clone(), options.grace)?;
+    let lines = StreamServer::on_hubs(system.hubs(), TcpListener::bind(options.lines)?, {
+        let (tree, idle) = (tree.clone(), options.idle);
+        move |stream: TcpStream, peer| -> Result<(), Box<dyn Error + Send + Sync>> {
+            let lobby: LobbyRef = tree.child("lobby").ok_or("there is no lobby")?;
+            Ok(tcp::serve(stream, peer, &system, lobby, idle)?)
         }
-    }
+    })
+    .name("lines")
+    .pauses(limits::ACCEPT_PAUSE, limits::ACCEPT_PAUSE);
+    lines.start()?;
+    println!("page on http://{}/", page.local_addr()?);
+    println!("lines on {}", lines.local_addr()?);
+    tree.join();
+    Err("the lobby fails again and again".into())
 }
 
 enum Command {

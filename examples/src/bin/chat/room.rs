@@ -38,7 +38,7 @@ pub enum Echo {
     Everybody,
 }
 
-/// The actor. It ends with its last member, and never waits for a member.
+/// The actor. It ends with its last member, and waits for none but for a moment ([`limits::BEHIND`]).
 ///
 /// It is linked with its members, and traps exits: a connection that ends, however it ends, is a message here.
 pub struct Room {
@@ -51,9 +51,9 @@ pub struct Room {
 }
 
 impl Newcomer {
-    /// Puts it into the member's queue, without waiting. If it is full, disconnects the member, and returns false.
+    /// Puts it into the member's queue. If that is full and stays so, disconnects the member, and returns false.
     fn show(&self, shown: Shown) -> bool {
-        match self.user.try_send(user::Message::Show(shown)) {
+        match self.user.send_timeout(user::Message::Show(shown), limits::BEHIND) {
             Err(SendError::Full(_)) => {
                 // It is suspended in a write, and is unwound from there. This is `kill` without its wait.
                 self.user.send_exit(Exit::Killed);

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use greenlet_actor::{ActorBuilder, Exit};
+use greenlet_actor::{ActorBuilder, Exit, System};
 use greenlet_core::{Kill, spawn, with_timeout, yield_now};
 use greenlet_net::TcpStream;
 use tracing::info;
@@ -19,18 +19,25 @@ use crate::session::Session;
 use crate::user::{Message, Shown, Transport, User, UserRef};
 
 /// Serves one connection, from the greeting to the close. Three greenlets take part: the user's, which writes; one that
-/// reads; and this one, which waits for the end of both. `Rc` is enough, they are all of one thread.
-pub fn serve(stream: TcpStream, peer: SocketAddr, lobby: LobbyRef, idle: Option<Duration>) -> io::Result<()> {
+/// reads; and this one, which waits for the end of both. The user writes from any hub, as its actor moves.
+pub fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    system: &System,
+    lobby: LobbyRef,
+    idle: Option<Duration>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(limits::WRITE))?;
     stream.set_read_timeout(idle)?;
-    let stream = Rc::new(stream);
+    let stream = Arc::new(stream);
 
     let writer = Writer { stream: stream.clone(), line: String::new() };
     let user = ActorBuilder::new()
         .name(peer.to_string())
         .capacity(limits::OUTGOING)
-        .spawn_local(User::new(writer, lobby.id()));
+        .system(system)
+        .spawn(User::new(writer, lobby.id()));
     let reader = spawn({
         let (stream, user) = (stream.clone(), user.clone());
         move || read(&stream, user, lobby)
@@ -102,7 +109,7 @@ impl Read for Fair<'_> {
 }
 
 struct Writer {
-    stream: Rc<TcpStream>,
+    stream: Arc<TcpStream>,
     /// Used again for each line, which goes out in one piece with its end.
     line: String,
 }

@@ -1,6 +1,6 @@
 //! What the page asks for, as JSON.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use greenlet_net::http::{IntoResponse, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -153,7 +153,7 @@ fn token(request: &Request) -> Option<&str> {
     request.headers().get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-fn who(guests: &Guests, request: &Request) -> Result<Rc<Guest>, Failure> {
+fn who(guests: &Guests, request: &Request) -> Result<Arc<Guest>, Failure> {
     token(request).and_then(|token| guests.find(token)).ok_or_else(Failure::gone)
 }
 

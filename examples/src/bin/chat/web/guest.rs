@@ -1,8 +1,7 @@
 //! A user of the page.
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greenlet_core::Instant;
 
@@ -16,16 +15,21 @@ use crate::user::{Message, UserRef};
 pub struct Guest {
     pub name: Name,
     pub room: Name,
-    pub inbox: Rc<Inbox>,
+    pub inbox: Arc<Inbox>,
     /// Which room this is, of all that there were by this name: numbers of events can be compared within it.
     pub epoch: String,
     user: UserRef,
     session: Session,
-    budget: RefCell<Budget>,
+    /// His pages may talk to us on several hubs at the same time.
+    conduct: Mutex<Conduct>,
+}
+
+struct Conduct {
+    budget: Budget,
     /// The keys of what was said last.
-    said: RefCell<VecDeque<String>>,
-    pages: Cell<usize>,
-    seen: Cell<Instant>,
+    said: VecDeque<String>,
+    pages: usize,
+    seen: Instant,
 }
 
 impl Guest {
@@ -33,23 +37,18 @@ impl Guest {
         name: Name,
         room: Name,
         epoch: String,
-        inbox: Rc<Inbox>,
+        inbox: Arc<Inbox>,
         user: UserRef,
         session: Session,
     ) -> Guest {
-        let budget = RefCell::new(Budget { left: limits::BURST, filled: Instant::now() });
-        Guest {
-            name,
-            room,
-            inbox,
-            epoch,
-            user,
-            session,
-            budget,
-            said: RefCell::default(),
-            pages: Cell::new(0),
-            seen: Cell::new(Instant::now()),
-        }
+        let budget = Budget { left: limits::BURST, filled: Instant::now() };
+        let conduct = Conduct { budget, said: VecDeque::new(), pages: 0, seen: Instant::now() };
+        Guest { name, room, inbox, epoch, user, session, conduct: Mutex::new(conduct) }
+    }
+
+    /// Never locked while something waits.
+    fn conduct(&self) -> MutexGuard<'_, Conduct> {
+        self.conduct.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says it to the room. Once for each key: a page that does not know whether it was heard may say it again.
@@ -61,23 +60,23 @@ impl Guest {
         if text.is_empty() || text.chars().count() > limits::TEXT {
             return Err(Complaint::BadText);
         }
-        if self.said.borrow().contains(&key) {
-            return Ok(());
-        }
-        if !self.budget.borrow_mut().take() {
-            return Err(Complaint::TooFast);
-        }
         {
+            let mut conduct = self.conduct();
+            if conduct.said.contains(&key) {
+                return Ok(());
+            }
+            if !conduct.budget.take() {
+                return Err(Complaint::TooFast);
+            }
             // Before it is said: the same may come in again while the room is asked.
-            let mut said = self.said.borrow_mut();
-            said.push_back(key.clone());
-            if said.len() > limits::BACKLOG {
-                said.pop_front();
+            conduct.said.push_back(key.clone());
+            if conduct.said.len() > limits::BACKLOG {
+                conduct.said.pop_front();
             }
         }
         let done = self.session.say(text.to_owned(), key.clone());
         if done.is_err() {
-            self.said.borrow_mut().retain(|it| *it != key);
+            self.conduct().said.retain(|it| *it != key);
         }
         done
     }
@@ -93,14 +92,15 @@ impl Guest {
     }
 
     /// Somebody asks for news, as long as this is kept.
-    pub fn page(self: &Rc<Self>) -> Page {
-        self.pages.set(self.pages.get() + 1);
+    pub fn page(self: &Arc<Self>) -> Page {
+        self.conduct().pages += 1;
         Page(self.clone())
     }
 
     /// Since when nobody has asked for news; `None` if somebody does.
     pub fn silent_since(&self) -> Option<Instant> {
-        (self.pages.get() == 0).then(|| self.seen.get())
+        let conduct = self.conduct();
+        (conduct.pages == 0).then_some(conduct.seen)
     }
 
     pub fn has_ended(&self) -> bool {
@@ -114,12 +114,13 @@ impl Guest {
     }
 }
 
-pub struct Page(Rc<Guest>);
+pub struct Page(Arc<Guest>);
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.0.pages.set(self.0.pages.get() - 1);
-        self.0.seen.set(Instant::now());
+        let mut conduct = self.0.conduct();
+        conduct.pages -= 1;
+        conduct.seen = Instant::now();
     }
 }
 

@@ -1,13 +1,12 @@
 //! All users of the page, by their tokens.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use greenlet_actor::{ActorBuilder, SupervisorRef};
+use greenlet_actor::{ActorBuilder, SupervisorRef, System};
 use greenlet_core::sleep;
 
 use super::guest::Guest;
@@ -20,32 +19,39 @@ use crate::session::Session;
 use crate::user::{Message, User};
 
 pub struct Guests {
+    system: Arc<System>,
     tree: SupervisorRef,
     grace: Duration,
-    by_token: RefCell<HashMap<String, Rc<Guest>>>,
+    by_token: Mutex<HashMap<String, Arc<Guest>>>,
     /// What no other run of the server has.
     run: String,
 }
 
 impl Guests {
-    pub fn new(tree: SupervisorRef, grace: Duration) -> Guests {
+    pub fn new(system: Arc<System>, tree: SupervisorRef, grace: Duration) -> Guests {
         let run = random().unwrap_or_default();
-        Guests { tree, grace, by_token: RefCell::default(), run }
+        Guests { system, tree, grace, by_token: Mutex::default(), run }
     }
 
-    pub fn find(&self, token: &str) -> Option<Rc<Guest>> {
-        self.by_token.borrow().get(token).filter(|guest| !guest.has_ended()).cloned()
+    fn by_token(&self) -> MutexGuard<'_, HashMap<String, Arc<Guest>>> {
+        // Nothing fails while this is locked.
+        self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn find(&self, token: &str) -> Option<Arc<Guest>> {
+        self.by_token().get(token).filter(|guest| !guest.has_ended()).cloned()
     }
 
     /// A new user in a room, and the token that only his page gets.
-    pub fn join(&self, name: Name, room: Name) -> Result<(String, Rc<Guest>), Complaint> {
+    pub fn join(&self, name: Name, room: Name) -> Result<(String, Arc<Guest>), Complaint> {
         let token = random().map_err(|_| Complaint::Unavailable)?;
         let lobby: LobbyRef = self.tree.child("lobby").ok_or(Complaint::Unavailable)?;
-        let inbox = Rc::new(Inbox::default());
+        let inbox = Arc::new(Inbox::default());
         let user = ActorBuilder::new()
             .name(format!("page of {name}"))
             .capacity(limits::OUTGOING)
-            .spawn_local(User::new(Delivery(inbox.clone()), lobby.id()));
+            .system(&self.system)
+            .spawn(User::new(Delivery(inbox.clone()), lobby.id()));
         // Whatever is refused, or raised: the user is not to stay.
         let leave = Leave(Some(user.clone()));
         let (mut session, _) = Session::open(user.clone(), lobby, Echo::Everybody)?;
@@ -53,13 +59,13 @@ impl Guests {
         session.join(room.clone())?;
         leave.not();
         let epoch = format!("{}-{}", self.run, session.room_id().unwrap_or_default());
-        let guest = Rc::new(Guest::new(name, room, epoch, inbox, user, session));
-        self.by_token.borrow_mut().insert(token.clone(), guest.clone());
+        let guest = Arc::new(Guest::new(name, room, epoch, inbox, user, session));
+        self.by_token().insert(token.clone(), guest.clone());
         Ok((token, guest))
     }
 
     pub fn leave(&self, token: &str) {
-        let guest = self.by_token.borrow_mut().remove(token);
+        let guest = self.by_token().remove(token);
         if let Some(guest) = guest {
             guest.leave();
         }
@@ -74,7 +80,7 @@ impl Guests {
                 silent || guest.has_ended()
             };
             let gone: Vec<String> = {
-                let all = self.by_token.borrow();
+                let all = self.by_token();
                 all.iter().filter(|(_, guest)| is_gone(guest)).map(|(token, _)| token.clone()).collect()
             };
             for token in gone {

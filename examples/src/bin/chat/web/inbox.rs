@@ -1,10 +1,8 @@
 //! What a page has not asked for yet.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use greenlet_core::{Event as Signal, Instant};
@@ -15,12 +13,16 @@ use crate::user::{Shown, Transport};
 
 /// The last events of a user's room. The room never waits for a page: what is too old is dropped, and the page is told.
 #[derive(Default)]
-pub struct Inbox {
-    kept: RefCell<VecDeque<Arc<Event>>>,
+pub struct Inbox(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    events: VecDeque<Arc<Event>>,
     /// The number of the last one that was dropped.
-    dropped: std::cell::Cell<u64>,
-    changed: Signal,
-    closed: std::cell::Cell<bool>,
+    dropped: u64,
+    closed: bool,
+    /// Set at the next change, and then there is another one: so nobody takes it back who others still wait with.
+    changed: Arc<Signal>,
 }
 
 /// What there is behind some event.
@@ -38,44 +40,57 @@ impl News {
 }
 
 impl Inbox {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Nothing fails while this is locked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Kept)) {
+        let mut kept = self.kept();
+        change(&mut kept);
+        let changed = std::mem::take(&mut kept.changed);
+        drop(kept);
+        changed.set();
+    }
+
     fn put(&self, event: Arc<Event>) {
-        let mut kept = self.kept.borrow_mut();
-        if kept.len() == limits::KEPT
-            && let Some(oldest) = kept.pop_front()
-        {
-            self.dropped.set(oldest.id);
-        }
-        kept.push_back(event);
-        self.changed.set();
+        self.change(|kept| {
+            if kept.events.len() == limits::KEPT
+                && let Some(oldest) = kept.events.pop_front()
+            {
+                kept.dropped = oldest.id;
+            }
+            kept.events.push_back(event);
+        });
     }
 
     /// Nothing will come any more.
     pub fn close(&self) {
-        self.closed.set(true);
-        self.changed.set();
+        self.change(|kept| kept.closed = true);
     }
 
     /// What happened after the event of this number; waits for it for as long as `patience`. `None`: nothing will come any more.
     pub fn after(&self, id: u64, patience: Duration) -> Option<News> {
         let start = Instant::now();
         loop {
-            if self.closed.get() {
-                return None;
-            }
-            let events: Vec<_> = self.kept.borrow().iter().filter(|event| event.id > id).cloned().collect();
-            let left = patience.saturating_sub(start.elapsed());
-            if !events.is_empty() || left.is_zero() {
-                return Some(News { events, missed: id > 0 && id < self.dropped.get() });
-            }
-            // All greenlets that wait here are of one thread: nothing happens between the look and the wait.
-            self.changed.clear();
-            self.changed.wait_timeout(left);
+            let changed = {
+                let kept = self.kept();
+                if kept.closed {
+                    return None;
+                }
+                let events: Vec<_> = kept.events.iter().filter(|event| event.id > id).cloned().collect();
+                if !events.is_empty() || start.elapsed() >= patience {
+                    return Some(News { events, missed: id > 0 && id < kept.dropped });
+                }
+                kept.changed.clone()
+            };
+            changed.wait_timeout(patience.saturating_sub(start.elapsed()));
         }
     }
 }
 
 /// The side of the room.
-pub struct Delivery(pub Rc<Inbox>);
+pub struct Delivery(pub Arc<Inbox>);
 
 impl Transport for Delivery {
     fn show(&mut self, shown: &Shown) -> io::Result<()> {

@@ -18,9 +18,9 @@ mod inbox;
 mod page;
 mod socket;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use greenlet_actor::SupervisorRef;
+use greenlet_actor::{SupervisorRef, System};
 use greenlet_net::TcpListener;
 use greenlet_net::http::{
     AccessLog, IntoResponse, Method, Request, Response, RunningServer, Server, StatusCode,
@@ -31,13 +31,15 @@ pub use guests::Guests;
 
 use crate::limits;
 
-/// Serves the page, with the rooms of this supervisor's lobby.
+/// Serves the page on all cores, with the rooms of this supervisor's lobby.
 pub fn serve(
     listener: TcpListener,
+    system: Arc<System>,
     tree: SupervisorRef,
     grace: std::time::Duration,
 ) -> std::io::Result<RunningServer> {
-    let guests = Rc::new(Guests::new(tree, grace));
+    let hubs = system.hubs();
+    let guests = Arc::new(Guests::new(system, tree, grace));
     greenlet_core::spawn({
         let guests = guests.clone();
         move || guests.see_off()
@@ -47,10 +49,10 @@ pub fn serve(
         .max_body(4 * limits::BODY as u64)
         .max_connections(limits::CONNECTIONS)
         .access_log(AccessLog::Off)
-        .start(listener)
+        .start_on_hubs(hubs, listener)
 }
 
-fn answer(guests: &Rc<Guests>, mut request: Request) -> Response {
+fn answer(guests: &Arc<Guests>, mut request: Request) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     if let Some(file) = page::file(&path) {
         return if method == Method::GET || method == Method::HEAD {

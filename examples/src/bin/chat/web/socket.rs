@@ -3,7 +3,7 @@
 //! The page begins with `{token, epoch, after}`: what it knows already. It gets `{epoch, events, missed, members?}`, sends `{say, key}` and gets `{ok: key}` or
 //! `{error, key}`. A close with code 4401 says that it has to join again.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use greenlet_core::{Kill, spawn};
 use greenlet_net::http::{Request, Response, StatusCode};
@@ -27,7 +27,7 @@ struct Hello {
 /// The page has to join again.
 const GONE: u16 = 4401;
 
-pub fn open(guests: &Rc<Guests>, request: &mut Request) -> Result<Response, Failure> {
+pub fn open(guests: &Arc<Guests>, request: &mut Request) -> Result<Response, Failure> {
     let settings = Settings::default().max_message_size(limits::BODY).write_timeout(limits::WRITE);
     let guests = guests.clone();
     Acceptor::new()

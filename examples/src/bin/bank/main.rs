@@ -15,97 +15,21 @@
 //! balance; who is paid writes it down too, once; then who pays crosses it out. An account that starts again finds on its page what was
 //! under way, and goes on with it. So money is on an account or under way at any time, and at the end all of it is on accounts.
 
-use std::collections::{BTreeMap, HashSet};
+mod account;
+
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use greenlet_actor::{Actor, Context, Exit, PartitionRef, PartitionSupervisor, System};
+use greenlet_actor::{Exit, PartitionSupervisor, System};
 use greenlet_core::{sleep, yield_now};
+
+use account::{Account, Book, Message, Page};
 
 const ACCOUNTS: usize = 20;
 const START: i64 = 100;
 const ALL: i64 = START * ACCOUNTS as i64;
 const TRANSFERS: u64 = 20_000;
-
-#[derive(Default)]
-struct Page {
-    balance: i64,
-    /// Paid, and not known to have arrived: to whom, and how much.
-    under_way: BTreeMap<u64, (usize, i64)>,
-    /// Received.
-    seen: HashSet<u64>,
-}
-
-impl Page {
-    fn pay(&mut self, id: u64, to: usize, amount: i64) -> bool {
-        let covered = self.balance >= amount;
-        if covered {
-            self.balance -= amount;
-            self.under_way.insert(id, (to, amount));
-        }
-        covered
-    }
-}
-
-type Book = Arc<Mutex<Vec<Page>>>;
-
-struct Account {
-    number: usize,
-    book: Book,
-    bank: Arc<OnceLock<PartitionRef>>,
-}
-
-/// Numbers of transfers, of accounts, and amounts.
-enum Message {
-    Transfer(u64, usize, i64),
-    Credit(u64, usize, i64),
-    Arrived(u64),
-    /// Send again what is under way: it may have been lost with an account that was killed.
-    Remind,
-}
-
-impl Account {
-    /// Writes the account's own page: after a while, in which it may be killed; but then it is written as a whole.
-    fn write<R>(&self, change: impl FnOnce(&mut Page) -> R) -> R {
-        yield_now();
-        change(&mut self.book.lock().unwrap()[self.number])
-    }
-
-    fn tell(&self, number: usize, message: Message) {
-        // To an account that is being restarted it is lost.
-        self.bank.get().and_then(|bank| bank.partition(number)).map(|account| account.send(message));
-    }
-}
-
-impl Actor for Account {
-    type Message = Message;
-
-    fn init(&mut self, ctx: &mut Context<Self>) -> Result<(), Exit> {
-        ctx.me().send(Message::Remind).map_err(|_| Exit::NoProc)
-    }
-
-    fn receive(&mut self, message: Message, _: &mut Context<Self>) -> Result<(), Exit> {
-        match message {
-            Message::Transfer(id, to, amount) => {
-                if self.write(|page| page.pay(id, to, amount)) {
-                    self.tell(to, Message::Credit(id, self.number, amount));
-                }
-            }
-            Message::Credit(id, from, amount) => {
-                self.write(|page| page.balance += if page.seen.insert(id) { amount } else { 0 });
-                self.tell(from, Message::Arrived(id));
-            }
-            Message::Arrived(id) => drop(self.write(|page| page.under_way.remove(&id))),
-            Message::Remind => {
-                for (id, (to, amount)) in self.write(|page| page.under_way.clone()) {
-                    self.tell(to, Message::Credit(id, self.number, amount));
-                }
-            }
-        }
-        Ok(())
-    }
-}
 
 /// All the money there is: on accounts, and under way.
 fn audit(book: &Book) -> i64 {
