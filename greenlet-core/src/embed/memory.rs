@@ -11,6 +11,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Sizes are rounded up to these.
@@ -43,6 +44,9 @@ unsafe impl Send for Batch {}
 
 static DEPOT: [Mutex<Vec<Batch>>; CLASSES] = [const { Mutex::new(Vec::new()) }; CLASSES];
 
+/// How many they are, for a look without the lock.
+static WAITING: [AtomicUsize; CLASSES] = [const { AtomicUsize::new(0) }; CLASSES];
+
 fn depot(class: usize) -> MutexGuard<'static, Vec<Batch>> {
     DEPOT[class].lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -62,8 +66,10 @@ impl List {
     #[cold]
     fn refill(&self, class: usize) {
         let mut batch = self.spare.replace(ptr::null_mut());
-        if batch.is_null() {
-            batch = depot(class).pop().map_or(ptr::null_mut(), |Batch(first)| first);
+        if batch.is_null() && WAITING[class].load(Ordering::Relaxed) > 0 {
+            let mut depot = depot(class);
+            batch = depot.pop().map_or(ptr::null_mut(), |Batch(first)| first);
+            WAITING[class].store(depot.len(), Ordering::Relaxed);
         }
         if !batch.is_null() {
             self.first.set(batch);
@@ -71,23 +77,24 @@ impl List {
         }
     }
 
-    /// It is a batch: makes room.
-    #[cold]
-    fn make_room(&self, class: usize) {
-        let batch = self.first.replace(ptr::null_mut());
+    /// It is a batch: makes room. False if there are batches enough.
+    #[inline(never)]
+    fn make_room(&self, class: usize) -> bool {
+        if !self.spare.get().is_null() {
+            // A look without the lock first: who frees a million of them is to pay for that once.
+            if WAITING[class].load(Ordering::Relaxed) >= MOST_WAITING {
+                return false;
+            }
+            let mut depot = depot(class);
+            if depot.len() >= MOST_WAITING {
+                return false;
+            }
+            depot.push(Batch(self.spare.get()));
+            WAITING[class].store(depot.len(), Ordering::Relaxed);
+        }
+        self.spare.set(self.first.replace(ptr::null_mut()));
         self.len.set(0);
-        let before = self.spare.replace(batch);
-        if before.is_null() {
-            return;
-        }
-        let mut depot = depot(class);
-        if depot.len() < MOST_WAITING {
-            depot.push(Batch(before));
-        } else {
-            drop(depot);
-            // SAFETY: the batch was in this list, so it is ours and of this class.
-            unsafe { give_back(before, class) };
-        }
+        true
     }
 }
 
@@ -209,17 +216,18 @@ pub unsafe fn free<T>(block: *mut T) {
     let keeps = const { class::<T>() }.is_some_and(|class| {
         let keeps = KEPT.try_with(|kept| {
             let list = &kept.0[class];
-            if list.len.get() == BATCH {
-                list.make_room(class);
+            if list.len.get() == BATCH && !list.make_room(class) {
+                return false;
             }
             let block: *mut Block = block.cast();
             // SAFETY: it is ours, and large enough for a pointer, as every class is.
             unsafe { (*block).next = list.first.get() };
             list.first.set(block);
             list.len.set(list.len.get() + 1);
+            true
         });
         // Not there any more while the thread ends.
-        keeps.is_ok()
+        keeps.unwrap_or(false)
     });
     if !keeps {
         // SAFETY: `put` allocated it with this layout, on whatever thread.
