@@ -48,7 +48,7 @@
 //!
 //! # Where they run
 //!
-//! An idle actor is some 150 bytes and its state: it has a stack only while it handles messages. On the hubs of a [`System`], actors whose state is `Send` run where
+//! An idle actor is some 200 bytes and its state: it has a stack only while it handles messages. On the hubs of a [`System`], actors whose state is `Send` run where
 //! they are sent to, and hubs with nothing to do take over what waits on others; those of [`Actor::spawn_local`] stay where they were made. On a thread
 //! by itself all stay on its hub.
 //!
