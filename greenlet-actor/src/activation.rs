@@ -14,6 +14,7 @@ use crate::cell::{After, AnyCell};
 use crate::life::Life;
 use crate::run::Runner;
 
+#[must_use = "an actor whose activation is dropped never runs again, and never ends"]
 pub(crate) struct Activation(NonNull<dyn AnyCell>);
 
 // SAFETY: cells are `Send` and `Sync`, and are as good on another thread.
@@ -57,8 +58,8 @@ impl Activation {
     /// Runs the actor for a while.
     #[inline]
     pub(crate) fn run(self, runner: &Runner) -> After {
-        // SAFETY: the actor is kept as long as it has not ended. Cells are not touched by who has given them up, nor are they `Freeze`, so that it is
-        // no matter if somebody else ends it before this returns; and if this ends it, it comes back counted.
+        // SAFETY: the actor is kept as long as it has not ended. Who has given it up does not touch it any more, so it does not matter if somebody else ends it
+        // before this returns: to the compiler, a reference to what has cells in it does not promise that it stays there. If this ends it, it comes back counted.
         unsafe { self.0.as_ref() }.activate(self, runner)
     }
 

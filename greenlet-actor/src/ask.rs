@@ -1,7 +1,7 @@
 //! Asking an actor and waiting for its answer.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use greenlet_core::Instant;
@@ -170,6 +170,8 @@ impl Asking {
         rare.asked_at.store(at, Ordering::Release);
         let before = rare.state().asking.replace(asked.any_cell());
         drop(before);
+        // Of two who note and then look at each other, one sees the other.
+        fence(Ordering::SeqCst);
         let asking = Asking(Some(me));
         asking.find_cycle(asked.life())?;
         Ok(asking)
@@ -180,13 +182,6 @@ impl Asking {
     fn sent<M: Send + 'static>(&self, asked: &ActorRef<M>) {
         if let Some(me) = &self.0 {
             me.life().rare().asked_at.store(asked.mailbox().sent(), Ordering::Release);
-        }
-    }
-
-    /// The question stands there in the mailbox of the other one.
-    fn stands_at(&self, at: u64) {
-        if let Some(me) = &self.0 {
-            me.life().rare().asked_at.store(at, Ordering::Release);
         }
     }
 
@@ -386,8 +381,7 @@ impl<M: Send + 'static, T> Request<M, T> {
     pub fn wait(&self, timeout: Duration) -> Result<T, AskError> {
         // Who is past the question has answered, or left that to another one.
         let past = self.asked.mailbox().taken() > self.at || self.answer.is_ready();
-        let asking = if past { Asking(None) } else { Asking::begin(&self.asked)? };
-        asking.stands_at(self.at);
+        let _asking = if past { Asking(None) } else { Asking::begin_at(&self.asked, self.at)? };
         self.answer.recv_timeout(timeout).map_err(|error| self.asked.no_answer(error, timeout))
     }
 

@@ -235,6 +235,8 @@ impl<A: Actor> AnyCell for Cell<A> {
             match turns(self, actor, &mut ctx, runner) {
                 Pause::Share => return After::Again(me),
                 Pause::Held => {
+                    // Whoever resumes it may end it, before the lock in it that was held for this is let go.
+                    let _kept = me.counted();
                     if self.life.hold(&me) {
                         return After::Done;
                     }

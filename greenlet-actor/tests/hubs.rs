@@ -152,21 +152,46 @@ fn actors_are_placed_where_there_is_the_least_to_do() {
 
 #[test]
 fn a_long_handler_holds_up_nobody_who_waits_behind_it() {
+    holds_up_nobody(|| ());
+}
+
+#[test]
+fn a_long_handler_that_has_asked_before_holds_up_nobody_either() {
+    holds_up_nobody(|| {
+        Mover::default().spawn().query(|_| ());
+        // It computes: long enough for the other hub, which was told of the question, to fall asleep again.
+        thread::sleep(Duration::from_millis(30));
+    });
+}
+
+fn holds_up_nobody(before: fn()) {
+    let handle = move || {
+        before();
+        let seen = Arc::new(Mutex::new(None));
+        let see = seen.clone();
+        // Queued behind this handler, which does not suspend.
+        Mover::default().spawn().run(move |_| {
+            *see.lock().unwrap() = Some(here());
+            Ok(())
+        });
+        eventually("nobody takes it over", || seen.lock().unwrap().is_some());
+        (here(), seen.lock().unwrap().unwrap())
+    };
     System::builder()
         .hubs(2)
-        .run(|| {
-            let actor = Mover::default().spawn();
-            let (mine, theirs) = actor.query(|_| {
-                let seen = Arc::new(Mutex::new(None));
-                let see = seen.clone();
-                // Queued behind this handler, which does not suspend.
+        .run(move || {
+            let places = Arc::new(AsyncResult::new());
+            let told = places.clone();
+            // Not by the main greenlet, behind which others would be taken too.
+            greenlet_core::spawn(move || {
+                // The other hub has nothing to do, and sleeps. If it does not yet, this shows less, and fails no sooner.
+                sleep(Duration::from_millis(20));
                 Mover::default().spawn().run(move |_| {
-                    *see.lock().unwrap() = Some(here());
+                    told.set(handle());
                     Ok(())
                 });
-                eventually("nobody takes it over", || seen.lock().unwrap().is_some());
-                (here(), seen.lock().unwrap().unwrap())
             });
+            let (mine, theirs) = places.get().unwrap();
             assert_ne!(mine, theirs);
         })
         .unwrap();

@@ -370,8 +370,15 @@ fn a_kill_does_not_cut_short_the_destructors_of_what_the_actor_owned() {
             yield_now();
         }
         assert!(log.taken().is_empty() && !actor.ready() && !killer.ready());
+        let next = Probe::new().start_local().unwrap();
         go.set();
+        // Comes to the same greenlet, which the kill is still on its way to.
+        next.run(|_| {
+            yield_now();
+            Ok(())
+        });
         killer.join();
+        next.settle();
         assert_eq!(log.taken(), ["released"]);
         assert!(matches!(actor.exit(), Some(Exit::Killed)), "a kill before the end is the reason");
         greenlet.join();

@@ -108,7 +108,7 @@ pub fn unpark(greenlet: &GreenletRef) {
 }
 
 /// Wakes a greenlet as [`unpark`] does, and runs it at once if that can be, until it suspends or ends: ahead of all others, from within the current one. Otherwise,
-/// if it is the main greenlet, or if the loop has to look around first, or must be in between (where switches are watched), it runs in its turn. In a simulation the
+/// if that one is the main greenlet, or if the loop has to look around first, or must be in between (where switches are watched), it runs in its turn. In a simulation the
 /// seed decides, except that with [`Order::Fifo`](crate::sim::Order::Fifo) it runs at once.
 #[inline]
 pub fn unpark_now(greenlet: &GreenletRef) {
@@ -139,6 +139,15 @@ struct Restored<'a>(&'a Cell<bool>, bool);
 impl Drop for Restored<'_> {
     fn drop(&mut self) {
         self.0.set(self.1);
+    }
+}
+
+/// Whether something waits to be raised in the current greenlet, as a kill that came while it was [undisturbed] does: it comes at the next suspension.
+pub fn has_raises() -> bool {
+    match hub::context() {
+        // SAFETY: the running greenlet is alive.
+        Context::Greenlet(_, current) => unsafe { current.as_ref() }.local.has_raises.get(),
+        Context::Loop | Context::Thread => false,
     }
 }
 

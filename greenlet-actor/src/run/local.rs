@@ -376,12 +376,18 @@ impl Local {
     fn activate(&self, actor: Activation, runner: &Runner) {
         let part = &self.part;
         Counts::add(&part.counts().activations, 1);
+        let in_handler = runner.is_inside() && part.running.load(Ordering::Relaxed);
         if self.shared.is_some() {
             part.running.store(true, Ordering::Relaxed);
         }
         let mut after = if sys::is_measured() { measured(actor, runner) } else { actor.run(runner) };
         if self.shared.is_some() {
-            part.running.store(false, Ordering::Relaxed);
+            // A handler that asks, and runs this one inside itself, goes on.
+            part.running.store(in_handler && runner.is_inside(), Ordering::Relaxed);
+        }
+        if matches!(after, After::Ended(_)) && embed::has_raises() {
+            // It came while the actor that has ended could not be disturbed, and is not meant for the next one.
+            runner.retire();
         }
         while let After::Again(actor) = after {
             if !self.closed.get() {
@@ -440,9 +446,7 @@ impl Local {
         self.ending.set(self.ending.get() + 1);
         let runner = Runner::new(u32::MAX, self.part.index, current());
         while let Some(actor) = self.take_any() {
-            if actor.life().ready() {
-                continue;
-            }
+            debug_assert!(!actor.life().ready(), "who ends an actor has its activation");
             if !self.standby.replace(true) {
                 let rest = Rest(self.clone());
                 drop(Builder::new().name("ending actors").spawn(move || drop(rest)));
@@ -450,7 +454,9 @@ impl Local {
             // Those that came from other hubs of the system end here too: it ends as a whole.
             actor.life().request_stop(Force::Kill, Exit::Killed);
             runner.grant(1);
-            drop(actor.run(&runner));
+            if let After::Again(actor) = actor.run(&runner) {
+                actor.abandon();
+            }
         }
         self.ending.set(self.ending.get() - 1);
         if self.ending.get() == 0 {

@@ -169,7 +169,7 @@ impl Part {
         if self.stealer.is_some() && !actor.life().has(flag::PINNED) {
             self.open.push(actor);
             self.poke();
-            if self.holds_up() {
+            if self.holds_up() || self.backlog() >= 2 {
                 self.system.wake_another(self.index);
             }
         } else {

@@ -34,6 +34,8 @@ pub(crate) struct Runner {
     retired: Cell<bool>,
     /// It was idle, and has been called.
     called: Cell<bool>,
+    /// It was called from inside a handler, which goes on when this one has suspended.
+    inside: Cell<bool>,
     /// The actor that it asks, and runs inside itself meanwhile, and where the question stands in the mailbox of that one.
     asked: Cell<Option<(NonNull<dyn AnyCell>, u64)>>,
     /// What was raised in the greenlet to end that actor.
@@ -55,6 +57,7 @@ impl Runner {
             label: Cell::new(""),
             retired: Cell::new(false),
             called: Cell::new(false),
+            inside: Cell::new(false),
             asked: Cell::new(None),
             interrupts: RefCell::default(),
             culprit: Cell::default(),
@@ -144,7 +147,9 @@ impl Runner {
         let inside = Runner::current(|runner| {
             runner.asked.set(NonNull::new(any(Arc::as_ptr(asked)).cast_mut()).map(|asked| (asked, at)));
             let _asked = Asked(runner);
+            next.inside.set(true);
             next.comes_now();
+            next.inside.set(false);
         });
         if inside.is_none() {
             next.comes_now();
@@ -188,6 +193,10 @@ impl Runner {
     #[inline]
     pub(super) fn comes_now(&self) {
         embed::unpark_now(&self.greenlet);
+    }
+
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside.get()
     }
 
     pub(super) fn was_called(&self) -> bool {

@@ -106,7 +106,7 @@ impl Local {
         // offers does not pay for a fence. So we look twice, and what was on its way has arrived at the second time.
         let waits = |part: &Arc<Part>| match part.backlog() {
             0 => false,
-            1 => embed::runs_main(&part.hub),
+            1 => part.holds_up(),
             _ => true,
         };
         let work = || self.others().iter().any(waits);
@@ -119,7 +119,11 @@ impl Local {
     /// Something waits in this hub's queue that others may take: if one of them sleeps, it is told.
     #[inline]
     pub(super) fn offer(&self) {
-        if self.part().holds_up() || self.shared.as_ref().is_some_and(|shared| shared.len() >= 2) {
+        // A tag: the caller is in a handler itself, which may compute for long now.
+        if embed::tag() != 0
+            || self.part().holds_up()
+            || self.shared.as_ref().is_some_and(|shared| shared.len() >= 2)
+        {
             self.part().system.wake_another(self.part().index);
         }
     }

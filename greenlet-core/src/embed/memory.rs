@@ -47,6 +47,14 @@ static DEPOT: [Mutex<Vec<Batch>>; CLASSES] = [const { Mutex::new(Vec::new()) }; 
 /// How many they are, for a look without the lock.
 static WAITING: [AtomicUsize; CLASSES] = [const { AtomicUsize::new(0) }; CLASSES];
 
+/// How many bytes wait there: they were freed by threads that had enough, and go to those that need some.
+pub fn waiting_bytes() -> usize {
+    let batches = WAITING.iter().enumerate();
+    batches
+        .map(|(class, waiting)| waiting.load(Ordering::Relaxed) * BATCH as usize * class_layout(class).size())
+        .sum()
+}
+
 fn depot(class: usize) -> MutexGuard<'static, Vec<Batch>> {
     DEPOT[class].lock().unwrap_or_else(PoisonError::into_inner)
 }

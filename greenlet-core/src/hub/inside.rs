@@ -44,13 +44,8 @@ impl Hub {
     fn worker_for_inside(&self, current: NonNull<Header>) -> Option<NonNull<Worker>> {
         // SAFETY: the running greenlet is alive.
         let local = unsafe { &current.as_ref().local };
-        if local.parks_slowly
-            || local.has_raises.get()
-            || std::thread::panicking()
-            || self.switch_hooks.any()
-            || self.spawn_callbacks.any()
-            || self.budget.get() <= 1
-        {
+        // Neither main nor in a simulation.
+        if local.parks_slowly || self.spawn_callbacks.any() || !self.may_run_others_inside(current) {
             return None;
         }
         self.idle_workers.borrow_mut().pop()

@@ -13,6 +13,7 @@ use crate::failure::{GreenletError, attempt};
 use crate::greenlet::raw::{Header, Phase};
 use crate::raise::Raised;
 use crate::report;
+use crate::spans::Spans;
 use crate::stack::{StackError, StackSize, StackSlot};
 use crate::watcher::WatchedFds;
 
@@ -150,19 +151,22 @@ impl Hub {
 
     #[inline]
     fn may_run_inside(&self, next: NonNull<Header>, current: NonNull<Header>) -> bool {
-        // SAFETY: the running greenlet is alive.
-        let local = unsafe { &current.as_ref().local };
         // SAFETY: who has the header keeps it.
         let other = unsafe { &next.as_ref().local };
-        !(local.has_raises.get()
-            || std::thread::panicking()
-            || tracing::dispatcher::has_been_set()
-            || self.switch_hooks.any()
-            || next == current
+        !(next == current
             // It stands below us on the way to the loop: it is resumed when those that it runs inside of it have suspended.
             || other.runs_inside.get()
             // It is the loop that returns to main.
             || other.is_main)
+            && self.may_run_others_inside(current)
+    }
+
+    /// Whether the current greenlet may run others inside itself now.
+    #[inline]
+    pub(super) fn may_run_others_inside(&self, current: NonNull<Header>) -> bool {
+        // SAFETY: the running greenlet is alive.
+        let local = unsafe { &current.as_ref().local };
+        !(local.has_raises.get() || std::thread::panicking() || self.switch_hooks.any())
             && self.loop_may_wait()
     }
 
@@ -190,10 +194,13 @@ impl Hub {
             None => self.main_stands_here(),
         }
         local.runs_inside.set(true);
+        // Those of the current greenlet are not the other one's.
+        let spans = tracing::dispatcher::has_been_set().then(Spans::leave);
         self.current.set(None);
         self.resume(next);
         self.shared.vitals.switches.add(1);
         self.current.set(Some(current));
+        spans.into_iter().for_each(Spans::enter);
         local.runs_inside.set(false);
         self.streak.set(0);
         if local.is_main {

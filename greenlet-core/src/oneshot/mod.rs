@@ -204,7 +204,7 @@ impl<T> Receiver<T> {
     /// [`try_recv`](Receiver::try_recv), for who needs the receiver no more if it is decided: what this costs least.
     ///
     /// # Errors
-    /// The receiver, if it is not decided yet.
+    /// The receiver, if it is not decided yet, or if who decides it is still telling others.
     #[inline]
     pub fn try_into_value(self) -> Result<Result<T, Closed>, Receiver<T>> {
         let Some(left) = self.shared().word.sender_has_gone() else { return Err(self) };
