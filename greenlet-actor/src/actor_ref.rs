@@ -505,7 +505,8 @@ macro_rules! lifecycle {
         }
 
         /// Calls `callback` once when the actor has ended, with the reason; at once if that is over. It runs where the actor ends, and must
-        /// not wait: not even [`join`](Self::join) the actor, since those who do so come after all callbacks.
+        /// not wait: not even [`join`](Self::join) the actor, since those who do so come after all callbacks. It belongs to no actor any more:
+        /// [`AnyActor::current`] is `None`.
         pub fn on_end(&self, callback: impl FnOnce(ActorId, &Exit) + Send + 'static) {
             signals::watch(&self.any_cell(), Watcher::Callback(Box::new(callback)));
         }
