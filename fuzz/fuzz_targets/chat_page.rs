@@ -78,7 +78,8 @@ impl Chat {
         let tree = Supervisor::one_for_one().child(worker("lobby", lobby::Lobby::default)).start().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = web::serve(listener, tree.clone(), Duration::from_secs(100_000)).unwrap();
+        let system = std::sync::Arc::new(greenlet_actor::System::start().unwrap());
+        let server = web::serve(listener, system, tree.clone(), Duration::from_secs(100_000)).unwrap();
         let joined = post(address, "/api/join", "", br#"{"name":"fuzz","room":"fuzz"}"#);
         let token = value(&joined)["token"].as_str().unwrap().to_owned();
         Chat { address, token, socket: RefCell::default(), _server: server, _tree: tree }
