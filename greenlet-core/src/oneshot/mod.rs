@@ -105,7 +105,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// A pair for one value. Cheaper than a queue: one piece of [memory](crate::embed::memory), and as long as nobody waits no locks.
+/// A pair for one value. Cheaper than a queue: one piece of [memory], and as long as nobody waits no locks.
 ///
 /// ```
 /// use greenlet_core::{oneshot, spawn};
